@@ -1,0 +1,8 @@
+//! Carry container images across an air gap in one signed, seekable OCI archive.
+
+#![forbid(unsafe_code)]
+
+pub mod oci;
+pub mod registry;
+pub mod serve;
+pub mod trust;

@@ -1,0 +1,1 @@
+//! Keys, signatures and the decision whether to trust a bundle.
