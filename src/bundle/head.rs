@@ -1,0 +1,500 @@
+//! Reading a bundle from its start: what is needed to decide about trust, then the metadata.
+//!
+//! [`Untrusted::read`] reads root, lock and signatures and believes nothing of them. Whoever has
+//! decided that the root may be trusted goes on with [`Untrusted::accept`], which reads the
+//! manifests and checks that root, lock, `index.json`, order and framing belong together.
+
+use super::{
+    contents::{Contents, Member, Walk},
+    error::BundleError,
+    frames::Frames,
+    lock::Lock,
+    root::{
+        self, EntryKind, LOCK_TYPE, MAX_METADATA_BYTES, OCI_LAYOUT, Root, SIGNATURE_TYPE,
+        artifact_descriptor, artifact_manifest,
+    },
+    tar,
+    writer::Plan,
+};
+use crate::oci::{Descriptor, Digest, Document, DocumentKind, EMPTY_CONTENT, MAX_DOCUMENT_BYTES};
+
+/// The decoded tar stream, read strictly forward.
+#[derive(Debug)]
+pub(super) struct TarStream<F> {
+    pub(super) frames: F,
+    buffer: Vec<u8>,
+    /// What of `buffer` was consumed.
+    used: usize,
+    /// Tar offset of the next byte.
+    offset: u64,
+    /// Compressed bytes of the frames so far, where they are to be kept.
+    kept: Option<Vec<Vec<u8>>>,
+}
+
+impl<F: Frames> TarStream<F> {
+    fn new(frames: F, keep: bool) -> Self {
+        let kept = keep.then(Vec::new);
+        Self {
+            frames,
+            buffer: Vec::new(),
+            used: 0,
+            offset: 0,
+            kept,
+        }
+    }
+
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Reads `len` bytes, in the pieces in which they come.
+    pub(super) fn read(
+        &mut self,
+        len: u64,
+        mut sink: impl FnMut(&[u8]) -> Result<(), BundleError>,
+    ) -> Result<(), BundleError> {
+        let mut left = len;
+        while left > 0 {
+            if self.used == self.buffer.len() {
+                let encoded = self.frames.next_frame(None, &mut self.buffer)?;
+                if let Some(kept) = &mut self.kept {
+                    kept.push(encoded.to_vec());
+                }
+                self.used = 0;
+            }
+            let have = &self.buffer[self.used..];
+            let now = &have[..have.len().min(usize::try_from(left).unwrap_or(usize::MAX))];
+            sink(now)?;
+            self.used += now.len();
+            self.offset += now.len() as u64;
+            left -= now.len() as u64;
+        }
+        Ok(())
+    }
+
+    pub(super) fn read_vec(&mut self, len: u64) -> Result<Vec<u8>, BundleError> {
+        let mut bytes = Vec::with_capacity(len as usize);
+        self.read(len, |piece| {
+            bytes.extend_from_slice(piece);
+            Ok(())
+        })?;
+        Ok(bytes)
+    }
+
+    /// Reads bytes that can only be these.
+    pub(super) fn expect(&mut self, bytes: &[u8], what: &str) -> Result<(), BundleError> {
+        let offset = self.offset;
+        let mut rest = bytes;
+        self.read(bytes.len() as u64, |piece| {
+            let (now, later) = rest.split_at(piece.len());
+            rest = later;
+            if now == piece {
+                return Ok(());
+            }
+            Err(BundleError::NotCanonical {
+                offset,
+                expected: what.to_owned(),
+            })
+        })
+    }
+
+    pub(super) fn padding(&mut self, size: u64) -> Result<(), BundleError> {
+        self.expect(
+            &vec![0; tar::padding(size) as usize],
+            "zero bytes up to the next block",
+        )
+    }
+
+    /// Reads a whole blob that is held in memory: header, content, padding.
+    pub(super) fn blob(&mut self, digest: &Digest, size: u64) -> Result<Vec<u8>, BundleError> {
+        let header = tar::blob_header(digest, size);
+        self.expect(
+            &header,
+            &format!("the header of {}", tar::blob_name(digest)),
+        )?;
+        let content = self.read_vec(size)?;
+        if digest.of_same_algorithm(&content) != *digest {
+            let expected = format!("the content of {digest}");
+            return Err(BundleError::NotCanonical {
+                offset: self.offset - size,
+                expected,
+            });
+        }
+        self.padding(size)?;
+        Ok(content)
+    }
+}
+
+/// The first members of a bundle, of which nothing is believed yet.
+#[derive(Debug)]
+pub struct Untrusted<F> {
+    stream: TarStream<F>,
+    index_json: Vec<u8>,
+    root_bytes: Vec<u8>,
+    root: Root,
+    lock_bytes: Vec<u8>,
+    signatures: Vec<Vec<u8>>,
+    signature_descriptors: Vec<Descriptor>,
+    own: Vec<(Digest, u64)>,
+}
+
+/// What a bundle says of itself, after it was checked that all of it belongs together.
+#[derive(Debug)]
+pub struct Metadata {
+    /// The root.
+    pub root: Root,
+    /// Its exact bytes.
+    pub root_bytes: Vec<u8>,
+    /// `index.json`.
+    pub index_json: Vec<u8>,
+    /// The lock.
+    pub lock: Lock,
+    /// Its exact bytes.
+    pub lock_bytes: Vec<u8>,
+    /// Contents and layout.
+    pub plan: Plan,
+}
+
+impl Metadata {
+    /// The digest that identifies the bundle.
+    pub fn root_digest(&self) -> Digest {
+        Digest::sha256_of(&self.root_bytes)
+    }
+}
+
+impl<F: Frames> Untrusted<F> {
+    /// Reads root, lock and signatures. `keep` keeps the frames' bytes in memory, for a source that
+    /// cannot be read twice.
+    ///
+    /// # Errors
+    /// When the bytes are not those of a bundle.
+    pub fn read(frames: F, keep: bool) -> Result<Self, BundleError> {
+        let mut stream = TarStream::new(frames, keep);
+        let layout_header = tar::header("oci-layout", OCI_LAYOUT.len() as u64);
+        stream.expect(&layout_header, "the header of oci-layout")?;
+        stream.expect(OCI_LAYOUT, "the content of oci-layout")?;
+        stream.padding(OCI_LAYOUT.len() as u64)?;
+
+        let index_json = read_index_json(&mut stream)?;
+        let (root_descriptor, signature_descriptors) = root::parse_index_json(&index_json)?;
+        let mut own = Own {
+            stream: &mut stream,
+            placed: Vec::new(),
+        };
+        let root_bytes = own.take("the root", &root_descriptor, MAX_METADATA_BYTES)?;
+        let root = Root::parse(&root_bytes)?;
+        if root_descriptor != root::root_descriptor(&root_bytes) {
+            return Err(BundleError::IndexJson);
+        }
+        let lock_bytes = own.artifact(LOCK_TYPE, &root.lock, None)?;
+        let mut signatures = Vec::new();
+        for descriptor in &signature_descriptors {
+            signatures.push(own.artifact(SIGNATURE_TYPE, descriptor, Some(&root_descriptor))?);
+        }
+        if root.index_json(&root_bytes, &signature_descriptors)? != index_json {
+            return Err(BundleError::IndexJson);
+        }
+        let own = own.placed;
+        Ok(Self {
+            stream,
+            index_json,
+            root_bytes,
+            root,
+            lock_bytes,
+            signatures,
+            signature_descriptors,
+            own,
+        })
+    }
+
+    /// The exact bytes of the root: what signatures are about.
+    pub fn root_bytes(&self) -> &[u8] {
+        &self.root_bytes
+    }
+
+    /// The embedded signatures, each a Sigstore bundle.
+    pub fn signatures(&self) -> &[Vec<u8>] {
+        &self.signatures
+    }
+
+    /// What the root says of the bundle. Nobody vouches for it yet.
+    pub fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// Number of embedded signatures.
+    pub fn signature_count(&self) -> usize {
+        self.signature_descriptors.len()
+    }
+
+    /// Reads the manifests and checks that everything belongs together. `visit` sees each document
+    /// with its media type as it is read.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn accept(
+        mut self,
+        mut visit: impl FnMut(&Member, &str, &[u8], &Document),
+    ) -> Result<Accepted<F>, BundleError> {
+        let lock = Lock::parse(&self.lock_bytes)?;
+        check_lock(&self.root, &lock)?;
+        let absent = lock.absent.iter().map(|absent| absent.digest);
+        let mut walk = Walk::new(self.own, &self.root, absent)?;
+        let mut files = None;
+        let files_digest = self
+            .root
+            .entries
+            .iter()
+            .find(|entry| entry.kind == EntryKind::Files)
+            .map(|entry| entry.descriptor.digest);
+        while let Some(member) = walk.next_document() {
+            let content = self.stream.blob(&member.digest, member.size)?;
+            let document = walk.supply(&content)?;
+            visit(&member, walk.media_type(&member), &content, &document);
+            if Some(member.digest) == files_digest {
+                files = Some(document);
+            }
+        }
+        check_files(&lock, files.as_ref())?;
+        let contents = walk.finish()?;
+        if let Some(absent) = lock
+            .absent
+            .iter()
+            .find(|a| contents.find(&a.digest).is_some())
+        {
+            let message = format!("{} is there and left out", absent.digest);
+            return Err(BundleError::LockMismatch(message));
+        }
+        check_sizes(&lock, &contents)?;
+        let plan = Plan::new(&self.index_json, contents)?;
+        check_cuts(&plan, self.stream.frames.sizes())?;
+        let metadata = Metadata {
+            root: self.root,
+            root_bytes: self.root_bytes,
+            index_json: self.index_json,
+            lock,
+            lock_bytes: self.lock_bytes,
+            plan,
+        };
+        Ok(Accepted {
+            stream: self.stream,
+            metadata,
+        })
+    }
+}
+
+/// Metadata that belongs together, and the stream behind it.
+#[derive(Debug)]
+pub struct Accepted<F> {
+    pub(super) stream: TarStream<F>,
+    /// The metadata.
+    pub metadata: Metadata,
+}
+
+impl<F> Accepted<F> {
+    /// The compressed frames read so far, where they were to be kept.
+    pub(super) fn take_kept_frames(&mut self) -> Vec<Vec<u8>> {
+        self.stream.kept.take().unwrap_or_default()
+    }
+}
+
+/// Reads the bundle's own members, each at its first place only.
+struct Own<'a, F> {
+    stream: &'a mut TarStream<F>,
+    placed: Vec<(Digest, u64)>,
+}
+
+impl<F: Frames> Own<'_, F> {
+    fn take(
+        &mut self,
+        what: &'static str,
+        descriptor: &Descriptor,
+        most: u64,
+    ) -> Result<Vec<u8>, BundleError> {
+        if descriptor.size > most {
+            return Err(BundleError::TooLarge {
+                what,
+                size: descriptor.size,
+                most,
+            });
+        }
+        self.placed.push((descriptor.digest, descriptor.size));
+        self.stream.blob(&descriptor.digest, descriptor.size)
+    }
+
+    /// Reads one of our artifacts (manifest, config, one layer) and returns the layer's content.
+    fn artifact(
+        &mut self,
+        artifact_type: &str,
+        descriptor: &Descriptor,
+        subject: Option<&Descriptor>,
+    ) -> Result<Vec<u8>, BundleError> {
+        let wrong = || BundleError::OwnManifest(descriptor.digest);
+        let most = MAX_DOCUMENT_BYTES as u64;
+        if self
+            .placed
+            .iter()
+            .any(|(digest, _)| *digest == descriptor.digest)
+        {
+            return Err(wrong());
+        }
+        let manifest = self.take("a manifest", descriptor, most)?;
+        let document = Document::parse(&manifest, &descriptor.media_type).map_err(|_| wrong())?;
+        let DocumentKind::Manifest { layers, .. } = document.kind else {
+            return Err(wrong());
+        };
+        let [layer] = layers.as_slice() else {
+            return Err(wrong());
+        };
+        let again = artifact_manifest(artifact_type, std::slice::from_ref(layer), subject)?;
+        if again != manifest
+            || artifact_descriptor(artifact_type, &manifest) != *descriptor
+            || layer.media_type != artifact_type
+        {
+            return Err(wrong());
+        }
+        let empty = Descriptor::empty();
+        if !self
+            .placed
+            .iter()
+            .any(|(digest, _)| *digest == empty.digest)
+        {
+            self.placed.push((empty.digest, empty.size));
+            self.stream
+                .blob(&empty.digest, EMPTY_CONTENT.len() as u64)?;
+        }
+        if self
+            .placed
+            .iter()
+            .any(|(digest, _)| *digest == layer.digest)
+        {
+            // The same signature twice, or worse: no writer makes this.
+            return Err(wrong());
+        }
+        self.take("the lock or a signature", layer, MAX_METADATA_BYTES)
+    }
+}
+
+/// `index.json` is the one member whose size nothing has announced: its header tells it, and must
+/// be the one header that this size has.
+fn read_index_json<F: Frames>(stream: &mut TarStream<F>) -> Result<Vec<u8>, BundleError> {
+    let offset = stream.offset();
+    let header = stream.read_vec(tar::BLOCK)?;
+    let digits = std::str::from_utf8(&header[124..135]).unwrap_or_default();
+    let size = u64::from_str_radix(digits, 8).unwrap_or(u64::MAX);
+    if tar::header("index.json", size) != header {
+        let expected = "the header of index.json".to_owned();
+        return Err(BundleError::NotCanonical { offset, expected });
+    }
+    if size > MAX_METADATA_BYTES {
+        let what = "index.json";
+        return Err(BundleError::TooLarge {
+            what,
+            size,
+            most: MAX_METADATA_BYTES,
+        });
+    }
+    let content = stream.read_vec(size)?;
+    stream.padding(size)?;
+    Ok(content)
+}
+
+/// Root and lock are two views of the same thing.
+fn check_lock(root: &Root, lock: &Lock) -> Result<(), BundleError> {
+    let differ = |what: &str| Err(BundleError::LockMismatch(what.to_owned()));
+    let info = &root.info;
+    if (&info.name, &info.version) != (&lock.metadata.name, &lock.metadata.version) {
+        return differ("another name or version");
+    }
+    if info.created != lock.created {
+        return differ("another time");
+    }
+    let images = root
+        .entries
+        .iter()
+        .filter(|entry| entry.kind != EntryKind::Files);
+    let listed = images.map(|entry| {
+        let name = entry
+            .reference
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        (
+            name,
+            entry.descriptor.digest,
+            entry.descriptor.size,
+            entry.descriptor.media_type.clone(),
+        )
+    });
+    let locked = lock.images.iter().map(|image| {
+        (
+            image.reference.clone(),
+            image.digest,
+            image.size,
+            image.media_type.clone(),
+        )
+    });
+    if !listed.eq(locked) {
+        return differ("other images");
+    }
+    let sets = root
+        .entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::Files)
+        .count();
+    if sets != usize::from(!lock.files.is_empty()) {
+        return differ("other files");
+    }
+    Ok(())
+}
+
+/// The lock's files are the layers of the files artifact, and nothing else is in it.
+fn check_files(lock: &Lock, artifact: Option<&Document>) -> Result<(), BundleError> {
+    let Some(artifact) = artifact else {
+        return Ok(());
+    };
+    let layers = artifact.blobs().skip(1);
+    let listed = layers.map(|l| (l.digest, l.size, l.annotations.get(root::TITLE).cloned()));
+    let locked = lock
+        .files
+        .iter()
+        .map(|f| (f.digest, f.size, Some(f.name.clone())));
+    if listed.eq(locked) && artifact.artifact_type.as_deref() == Some(root::FILES_TYPE) {
+        return Ok(());
+    }
+    Err(BundleError::LockMismatch("other files".to_owned()))
+}
+
+/// What the lock says of sizes is what the bundle holds.
+fn check_sizes(lock: &Lock, contents: &Contents) -> Result<(), BundleError> {
+    for (image, id) in lock.images.iter().zip(contents.entries()) {
+        let held: u64 = contents
+            .closure(*id)
+            .iter()
+            .map(|id| contents.member(*id).size)
+            .sum();
+        if held != image.content_size {
+            let reference = image.reference.escape_default().to_string();
+            return Err(BundleError::LockMismatch(format!(
+                "another size of {reference}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The frames read so far are cut where the layout cuts them.
+fn check_cuts(plan: &Plan, sizes: &[(u32, u32)]) -> Result<(), BundleError> {
+    let mut offset = 0;
+    for (number, (len, content)) in (0..).zip(sizes) {
+        let fits = number < plan.layout.frames() && {
+            let span = plan.layout.frame(number, &plan.contents);
+            span.content_len() == u64::from(*content) && span.member.is_none()
+        };
+        if !fits {
+            return Err(BundleError::Cut { number, offset });
+        }
+        offset += u64::from(*len);
+    }
+    Ok(())
+}

@@ -1,0 +1,251 @@
+//! The lock: what was asked for, what it resolved to, who asked for it, and what was left out.
+//!
+//! It is an artifact in every bundle and the file `bundle.lock` beside a bundle.yaml; both are the
+//! same canonical JSON.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::oci::{Digest, Platform, canonical_json, canonical_json::CanonicalJsonError};
+
+/// `apiVersion` of the documents of this format.
+pub const API_VERSION: &str = "sneakernet/v1";
+
+/// Everything that decides what a bundle holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Lock {
+    /// Always `sneakernet/v1`.
+    pub api_version: String,
+    /// Always `Lock`.
+    pub kind: String,
+    /// Name and version of the bundle.
+    pub metadata: Metadata,
+    /// When the references were resolved: RFC 3339, UTC, whole seconds.
+    pub created: String,
+    /// Platforms that were chosen for all images; empty means all that each image has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
+    /// The images and artifacts, sorted by reference.
+    pub images: Vec<LockedImage>,
+    /// Plain files, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<LockedFile>,
+    /// What the images refer to and the bundle does not hold, sorted by digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Absent>,
+}
+
+/// Name and version of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metadata {
+    /// `[a-z0-9][a-z0-9._-]{0,62}`.
+    pub name: String,
+    /// `[A-Za-z0-9][A-Za-z0-9._+-]{0,62}`.
+    pub version: String,
+}
+
+/// One image or artifact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockedImage {
+    /// The full reference, for example `docker.io/library/alpine:3.12.1`.
+    pub reference: String,
+    /// How the user wrote it.
+    pub as_written: String,
+    /// Media type of its manifest or index, as the registry gave it.
+    pub media_type: String,
+    /// Digest of its manifest or index.
+    pub digest: Digest,
+    /// Size of its manifest or index in bytes.
+    pub size: u64,
+    /// Bytes of all content that the bundle holds for it, what it shares with others included.
+    pub content_size: u64,
+    /// The platforms that the bundle holds of it; empty where the image does not say.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub platforms: Vec<Platform>,
+    /// Platforms chosen for this image alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requested_platforms: Vec<Platform>,
+    /// Who asked for it.
+    pub requested_by: Vec<Origin>,
+}
+
+/// A plain file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LockedFile {
+    /// Name under which it is carried.
+    pub name: String,
+    /// Digest of its content.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// Where an image was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "camelCase", deny_unknown_fields)]
+pub enum Origin {
+    /// On the command line.
+    Argument,
+    /// In a file.
+    File {
+        /// The file, as it was named.
+        path: String,
+        /// The line, from 1.
+        line: u32,
+    },
+}
+
+/// Content that is referred to and not in the bundle, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Absent {
+    /// Digest of what is absent; what only it refers to is absent too.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Its media type.
+    pub media_type: String,
+    /// Why.
+    pub reason: AbsentReason,
+    /// The platform that it is for, where the index says one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+    /// Where a foreign layer can be had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
+}
+
+/// Why something was left out.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "camelCase")]
+pub enum AbsentReason {
+    /// It is for a platform that was not chosen.
+    Platform,
+    /// It is a foreign (non-distributable) layer.
+    Foreign,
+}
+
+/// Why bytes are not a lock.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Not JSON of a lock.
+    #[error("the lock is not as prescribed: {0}")]
+    Shape(#[from] serde_json::Error),
+    /// Not canonical.
+    #[error("the lock is not canonical: {0}")]
+    Canonical(#[from] CanonicalJsonError),
+    /// Another kind of document or a later version.
+    #[error("this is `{0}`, not a lock of `{API_VERSION}`")]
+    Kind(String),
+    /// Not in the prescribed order.
+    #[error("the lock's {0} are not in order, or one is there twice")]
+    Order(&'static str),
+}
+
+impl Lock {
+    /// The canonical bytes.
+    ///
+    /// # Errors
+    /// When a size is beyond 2^53 - 1.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CanonicalJsonError> {
+        canonical_json::to_vec(self)
+    }
+
+    /// Reads a lock.
+    ///
+    /// # Errors
+    /// When it is not canonical, of another version, or not in order.
+    pub fn parse(bytes: &[u8]) -> Result<Self, LockError> {
+        let lock: Self = serde_json::from_value(canonical_json::parse(bytes)?)?;
+        if lock.api_version != API_VERSION || lock.kind != "Lock" {
+            let shown = format!("{} {}", lock.api_version, lock.kind);
+            return Err(LockError::Kind(shown.chars().take(80).collect()));
+        }
+        let sorted = |mut keys: Box<dyn Iterator<Item = String> + '_>| {
+            let Some(mut last) = keys.next() else {
+                return true;
+            };
+            keys.all(|key| {
+                let ordered = last < key;
+                last = key;
+                ordered
+            })
+        };
+        let images = lock.images.iter().map(|image| image.reference.clone());
+        let files = lock.files.iter().map(|file| file.name.clone());
+        let absent = lock.absent.iter().map(|absent| absent.digest.to_string());
+        for (what, in_order) in [
+            ("images", sorted(Box::new(images))),
+            ("files", sorted(Box::new(files))),
+            ("absent parts", sorted(Box::new(absent))),
+        ] {
+            if !in_order {
+                return Err(LockError::Order(what));
+            }
+        }
+        if lock.to_bytes()? != bytes {
+            return Err(LockError::Canonical(CanonicalJsonError::NotCanonical));
+        }
+        Ok(lock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_round_trips_and_nothing_may_be_added() {
+        let lock = Lock {
+            api_version: API_VERSION.into(),
+            kind: "Lock".into(),
+            metadata: Metadata {
+                name: "sample".into(),
+                version: "1".into(),
+            },
+            created: "2026-11-23T04:10:00Z".into(),
+            platforms: vec!["linux/amd64".parse().unwrap()],
+            images: vec![LockedImage {
+                reference: "docker.io/library/alpine:3".into(),
+                as_written: "alpine:3".into(),
+                media_type: "application/vnd.oci.image.index.v1+json".into(),
+                digest: Digest::sha256_of(b"x"),
+                size: 1,
+                content_size: 100,
+                platforms: vec![],
+                requested_platforms: vec![],
+                requested_by: vec![
+                    Origin::Argument,
+                    Origin::File {
+                        path: "a".into(),
+                        line: 3,
+                    },
+                ],
+            }],
+            files: vec![],
+            absent: vec![],
+        };
+        let bytes = lock.to_bytes().unwrap();
+        assert_eq!(Lock::parse(&bytes).unwrap(), lock);
+        let text = String::from_utf8(bytes).unwrap();
+        for (from, to) in [
+            (r#""kind":"Lock""#, r#""kind":"Lock","zzz":1"#),
+            (r#""kind":"Lock""#, r#""kind":"Rock""#),
+            ("sneakernet/v1", "sneakernet/v2"),
+            (r#""absent":[],"#, ""),
+            (r#"{"apiVersion""#, r#"{"absent":[],"apiVersion""#),
+        ] {
+            let changed = text.replacen(from, to, 1);
+            assert!(
+                changed == text || Lock::parse(changed.as_bytes()).is_err(),
+                "{to}"
+            );
+        }
+    }
+}

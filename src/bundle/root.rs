@@ -1,0 +1,543 @@
+//! The root: the OCI index that lists everything in a bundle, whose digest identifies the bundle and
+//! whose bytes are what is signed. Also what is derived from it: `index.json` and the manifests of
+//! the bundle's own artifacts.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::oci::{
+    Descriptor, Reference, canonical_json, canonical_json::CanonicalJsonError, media_type,
+};
+
+/// `artifactType` of a root.
+pub const ROOT_TYPE: &str = "application/vnd.sneakernet.bundle.v1+json";
+/// `artifactType` of the lock's manifest, and media type of its layer.
+pub const LOCK_TYPE: &str = "application/vnd.sneakernet.lock.v1+json";
+/// `artifactType` of a set of plain files.
+pub const FILES_TYPE: &str = "application/vnd.sneakernet.files.v1+json";
+/// `artifactType` of a signature's manifest, and media type of its layer.
+pub const SIGNATURE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+/// Content of the member `oci-layout` (image-spec, "oci-layout file").
+pub const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// Largest `index.json`, root and lock that are read, in bytes, each.
+pub const MAX_METADATA_BYTES: u64 = 16 << 20;
+/// Most signatures in a bundle.
+pub const MAX_SIGNATURES: usize = 64;
+
+/// Full reference of an image; the key under which other tools find it.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The name that containerd gives an image on import.
+const CONTAINERD_NAME: &str = "io.containerd.image.name";
+/// Name of a file (image-spec, "Pre-Defined Annotation Keys").
+pub const TITLE: &str = "org.opencontainers.image.title";
+const KIND: &str = "vnd.sneakernet.kind";
+const NAME: &str = "vnd.sneakernet.name";
+const VERSION: &str = "vnd.sneakernet.version";
+const CREATED: &str = "vnd.sneakernet.created";
+const TOOL: &str = "vnd.sneakernet.tool";
+const UNSIGNED: &str = "vnd.sneakernet.unsigned";
+/// Annotations that later versions of the format give a meaning; a reader lets them pass.
+const RESERVED: [&str; 3] = [
+    "vnd.sneakernet.channel",
+    "vnd.sneakernet.serial",
+    "vnd.sneakernet.expires",
+];
+
+/// What a bundle says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BundleInfo {
+    /// Name, `[a-z0-9][a-z0-9._-]{0,62}`.
+    pub name: String,
+    /// Version, `[A-Za-z0-9][A-Za-z0-9._+-]{0,62}`.
+    pub version: String,
+    /// When its contents were resolved: RFC 3339, UTC, whole seconds.
+    pub created: String,
+    /// Program and version that made it.
+    pub tool: String,
+    /// Whether it was made without a signature on purpose.
+    pub unsigned: bool,
+}
+
+/// What an entry of the root is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum EntryKind {
+    /// A container image, or an index of such.
+    Image,
+    /// Any other artifact in a registry.
+    Artifact,
+    /// Plain files.
+    Files,
+}
+
+impl EntryKind {
+    /// The word in the annotation.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Image => "image",
+            Self::Artifact => "artifact",
+            Self::Files => "files",
+        }
+    }
+}
+
+/// One thing that a bundle carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// What it is.
+    pub kind: EntryKind,
+    /// Under which name it was asked for; none for files.
+    pub reference: Option<Reference>,
+    /// Its manifest or index: media type, digest, size.
+    pub descriptor: Descriptor,
+}
+
+/// The root of a bundle.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Root {
+    /// What the bundle says of itself.
+    pub info: BundleInfo,
+    /// The lock's manifest.
+    pub lock: Descriptor,
+    /// Everything else: images and artifacts by reference, then files.
+    pub entries: Vec<Entry>,
+}
+
+/// Why bytes are not a root.
+#[derive(Debug, thiserror::Error)]
+pub enum RootError {
+    /// Not canonical JSON.
+    #[error("the root is not canonical: {0}")]
+    Json(#[from] CanonicalJsonError),
+    /// JSON, but not of a root.
+    #[error("the root is not as prescribed: {0}")]
+    Shape(String),
+    /// A later format.
+    #[error("the bundle has the format `{0}`, which this version does not know")]
+    Format(String),
+}
+
+/// The JSON of a root, an `index.json` or an index of ours.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct IndexJson {
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    manifests: Vec<Descriptor>,
+    media_type: String,
+    schema_version: u32,
+}
+
+/// The JSON of a manifest of ours.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ArtifactManifest<'a> {
+    artifact_type: &'a str,
+    config: Descriptor,
+    layers: &'a [Descriptor],
+    media_type: &'a str,
+    schema_version: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<&'a Descriptor>,
+}
+
+/// The bytes of the manifest of an artifact of ours: empty config, given layers.
+///
+/// # Errors
+/// When a size is beyond 2^53 - 1.
+pub fn artifact_manifest(
+    artifact_type: &str,
+    layers: &[Descriptor],
+    subject: Option<&Descriptor>,
+) -> Result<Vec<u8>, CanonicalJsonError> {
+    canonical_json::to_vec(&ArtifactManifest {
+        artifact_type,
+        config: Descriptor::empty(),
+        layers,
+        media_type: media_type::OCI_MANIFEST,
+        schema_version: 2,
+        subject,
+    })
+}
+
+/// The descriptor of an artifact manifest of ours.
+pub fn artifact_descriptor(artifact_type: &str, manifest: &[u8]) -> Descriptor {
+    Descriptor {
+        artifact_type: Some(artifact_type.to_owned()),
+        ..Descriptor::of(media_type::OCI_MANIFEST, manifest)
+    }
+}
+
+impl Root {
+    /// The canonical bytes.
+    ///
+    /// # Errors
+    /// When a size is beyond 2^53 - 1.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, CanonicalJsonError> {
+        let info = &self.info;
+        let mut annotations = BTreeMap::from([
+            (NAME.to_owned(), info.name.clone()),
+            (VERSION.to_owned(), info.version.clone()),
+            (CREATED.to_owned(), info.created.clone()),
+            (TOOL.to_owned(), info.tool.clone()),
+        ]);
+        if info.unsigned {
+            annotations.insert(UNSIGNED.to_owned(), "true".to_owned());
+        }
+        let lock = annotated(&self.lock, "lock", None);
+        let entries = self.entries.iter().map(|entry| {
+            annotated(
+                &entry.descriptor,
+                entry.kind.word(),
+                entry.reference.as_ref(),
+            )
+        });
+        canonical_json::to_vec(&IndexJson {
+            annotations,
+            artifact_type: Some(ROOT_TYPE.to_owned()),
+            manifests: std::iter::once(lock).chain(entries).collect(),
+            media_type: media_type::OCI_INDEX.to_owned(),
+            schema_version: 2,
+        })
+    }
+
+    /// Reads a root.
+    ///
+    /// # Errors
+    /// On any byte that another writer of the same content would not have written.
+    pub fn parse(bytes: &[u8]) -> Result<Self, RootError> {
+        let shape = |what: &str| RootError::Shape(what.to_owned());
+        let value = canonical_json::parse(bytes)?;
+        let mut index: IndexJson =
+            serde_json::from_value(value).map_err(|e| RootError::Shape(e.to_string()))?;
+        let format = index.artifact_type.take().unwrap_or_default();
+        if format != ROOT_TYPE {
+            return Err(RootError::Format(format.chars().take(80).collect()));
+        }
+        if index.media_type != media_type::OCI_INDEX || index.schema_version != 2 {
+            return Err(shape("it is not an OCI image index"));
+        }
+        for reserved in RESERVED {
+            // They decide about trust: a reader that does not know what they demand must not guess.
+            if index.annotations.contains_key(reserved) {
+                return Err(RootError::Format(format!("{ROOT_TYPE} with {reserved}")));
+            }
+        }
+        let mut take = |key: &str| index.annotations.remove(key);
+        let mut need = |key: &str| {
+            take(key).ok_or_else(|| RootError::Shape(format!("the annotation {key} is missing")))
+        };
+        let mut info = BundleInfo {
+            name: need(NAME)?,
+            version: need(VERSION)?,
+            created: need(CREATED)?,
+            tool: need(TOOL)?,
+            unsigned: false,
+        };
+        info.unsigned = match take(UNSIGNED).as_deref() {
+            None => false,
+            Some("true") => true,
+            Some(_) => return Err(shape("the annotation that it is unsigned is not `true`")),
+        };
+        if let Some(key) = index.annotations.keys().next() {
+            return Err(RootError::Shape(format!(
+                "unknown annotation {}",
+                key.escape_default()
+            )));
+        }
+        check_name(&info.name).map_err(RootError::Shape)?;
+        check_version(&info.version).map_err(RootError::Shape)?;
+        check_time(&info.created).map_err(RootError::Shape)?;
+        let mut descriptors = index.manifests.into_iter();
+        let mut lock = descriptors
+            .next()
+            .ok_or_else(|| shape("it lists no lock"))?;
+        if lock.annotations.remove(KIND).as_deref() != Some("lock") {
+            return Err(shape("its first entry is not the lock"));
+        }
+        plain(&lock)?;
+        let entries = descriptors.map(entry).collect::<Result<Vec<_>, _>>()?;
+        let root = Self {
+            info,
+            lock,
+            entries,
+        };
+        let ordered = root
+            .entries
+            .windows(2)
+            .all(|pair| order_key(&pair[0]) < order_key(&pair[1]));
+        if !ordered {
+            return Err(shape("its entries are not in order, or one is there twice"));
+        }
+        if root.to_bytes()? != bytes {
+            return Err(RootError::Json(CanonicalJsonError::NotCanonical));
+        }
+        Ok(root)
+    }
+
+    /// Puts the entries into the order that the format prescribes.
+    pub fn sort_entries(&mut self) {
+        self.entries.sort_by(|a, b| order_key(a).cmp(&order_key(b)));
+    }
+
+    /// The canonical bytes of `index.json`: root, signatures, then every entry by itself, so that
+    /// other tools find it by its reference.
+    ///
+    /// # Errors
+    /// When a size is beyond 2^53 - 1.
+    pub fn index_json(
+        &self,
+        root_bytes: &[u8],
+        signatures: &[Descriptor],
+    ) -> Result<Vec<u8>, CanonicalJsonError> {
+        let entries = self.entries.iter().map(|entry| {
+            let mut listed = annotated(
+                &entry.descriptor,
+                entry.kind.word(),
+                entry.reference.as_ref(),
+            );
+            if let (EntryKind::Image, Some(reference)) = (entry.kind, &entry.reference) {
+                listed
+                    .annotations
+                    .insert(CONTAINERD_NAME.to_owned(), reference.to_string());
+            }
+            listed
+        });
+        let head = std::iter::once(root_descriptor(root_bytes)).chain(signatures.iter().cloned());
+        canonical_json::to_vec(&IndexJson {
+            annotations: BTreeMap::new(),
+            artifact_type: None,
+            manifests: head.chain(entries).collect(),
+            media_type: media_type::OCI_INDEX.to_owned(),
+            schema_version: 2,
+        })
+    }
+}
+
+/// The descriptor of a root, as `index.json` lists it and as signatures name it.
+pub fn root_descriptor(root_bytes: &[u8]) -> Descriptor {
+    Descriptor {
+        artifact_type: Some(ROOT_TYPE.to_owned()),
+        ..Descriptor::of(media_type::OCI_INDEX, root_bytes)
+    }
+}
+
+/// What `index.json` says before anything else is known: the root's descriptor and those of the
+/// signatures. Whether the rest is right is checked by making it again from the root.
+pub(super) fn parse_index_json(bytes: &[u8]) -> Result<(Descriptor, Vec<Descriptor>), RootError> {
+    let value = canonical_json::parse(bytes)?;
+    let index: IndexJson =
+        serde_json::from_value(value).map_err(|e| RootError::Shape(e.to_string()))?;
+    let mut listed = index.manifests.into_iter();
+    let root = listed
+        .next()
+        .ok_or_else(|| RootError::Shape("it lists nothing".to_owned()))?;
+    let is_signature = |d: &Descriptor| d.artifact_type.as_deref() == Some(SIGNATURE_TYPE);
+    let signatures: Vec<_> = listed
+        .take_while(is_signature)
+        .take(MAX_SIGNATURES + 1)
+        .collect();
+    if signatures.len() > MAX_SIGNATURES {
+        let message = format!("it lists more than {MAX_SIGNATURES} signatures");
+        return Err(RootError::Shape(message));
+    }
+    Ok((root, signatures))
+}
+
+fn annotated(descriptor: &Descriptor, kind: &str, reference: Option<&Reference>) -> Descriptor {
+    let mut annotations = BTreeMap::from([(KIND.to_owned(), kind.to_owned())]);
+    if let Some(reference) = reference {
+        annotations.insert(REF_NAME.to_owned(), reference.to_string());
+    }
+    Descriptor {
+        annotations,
+        platform: None,
+        urls: Vec::new(),
+        ..descriptor.clone()
+    }
+}
+
+/// Undoes [`annotated`]; that nothing else was there shows when the root is made again.
+fn entry(mut descriptor: Descriptor) -> Result<Entry, RootError> {
+    let shape = |what: String| RootError::Shape(what);
+    let kind = match descriptor.annotations.remove(KIND).as_deref() {
+        Some("image") => EntryKind::Image,
+        Some("artifact") => EntryKind::Artifact,
+        Some("files") => EntryKind::Files,
+        _ => return Err(shape("an entry has no known kind".to_owned())),
+    };
+    let reference = match descriptor.annotations.remove(REF_NAME) {
+        None => None,
+        Some(text) => Some(
+            text.parse::<Reference>()
+                .map_err(|e| shape(e.to_string()))?,
+        ),
+    };
+    if reference.is_some() == (kind == EntryKind::Files) {
+        return Err(shape(
+            "an image without a name, or files with one".to_owned(),
+        ));
+    }
+    if let Some(pinned) = reference.as_ref().and_then(Reference::digest)
+        && pinned != descriptor.digest
+    {
+        return Err(shape(
+            "an entry has another digest than its reference pins".to_owned(),
+        ));
+    }
+    plain(&descriptor)?;
+    Ok(Entry {
+        kind,
+        reference,
+        descriptor,
+    })
+}
+
+fn plain(descriptor: &Descriptor) -> Result<(), RootError> {
+    if descriptor.annotations.is_empty() && descriptor.urls.is_empty() {
+        Ok(())
+    } else {
+        Err(RootError::Shape(
+            "an entry has annotations that the format does not know".to_owned(),
+        ))
+    }
+}
+
+fn order_key(entry: &Entry) -> (bool, String, &str) {
+    let name = entry.reference.as_ref().map(ToString::to_string);
+    (name.is_none(), name.unwrap_or_default(), entry.kind.word())
+}
+
+/// Checks the name of a bundle: `[a-z0-9][a-z0-9._-]{0,62}`.
+///
+/// # Errors
+/// With a sentence that shows the name.
+pub fn check_name(name: &str) -> Result<(), String> {
+    let first = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    if is_word(name, first, |b| first(b) || b"._-".contains(&b)) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{}` is not a bundle name: up to 63 lower-case letters, digits, `.`, `_`, `-`, \
+         starting with a letter or a digit",
+        name.chars().take(80).collect::<String>().escape_default()
+    ))
+}
+
+/// Checks the version of a bundle: `[A-Za-z0-9][A-Za-z0-9._+-]{0,62}`.
+///
+/// # Errors
+/// With a sentence that shows the version.
+pub fn check_version(version: &str) -> Result<(), String> {
+    let first = |b: u8| b.is_ascii_alphanumeric();
+    if is_word(version, first, |b| first(b) || b"._+-".contains(&b)) {
+        return Ok(());
+    }
+    Err(format!(
+        "`{}` is not a bundle version: up to 63 letters, digits, `.`, `_`, `+`, `-`, \
+         starting with a letter or a digit",
+        version
+            .chars()
+            .take(80)
+            .collect::<String>()
+            .escape_default()
+    ))
+}
+
+fn is_word(text: &str, first: impl Fn(u8) -> bool, other: impl Fn(u8) -> bool) -> bool {
+    text.len() <= 63 && text.bytes().next().is_some_and(first) && text.bytes().all(other)
+}
+
+/// Checks that a time is RFC 3339 in UTC with whole seconds, `2026-11-23T04:10:00Z`.
+fn check_time(time: &str) -> Result<(), String> {
+    let parsed: Result<jiff::Timestamp, _> = time.parse();
+    match parsed {
+        Ok(moment) if moment.to_string() == time && time.len() == 20 => Ok(()),
+        _ => Err("its time is not RFC 3339 in UTC with whole seconds".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> Root {
+        let image = |reference: &str| Entry {
+            kind: EntryKind::Image,
+            reference: Some(reference.parse().unwrap()),
+            descriptor: Descriptor::of(media_type::OCI_INDEX, reference.as_bytes()),
+        };
+        let files = Entry {
+            kind: EntryKind::Files,
+            reference: None,
+            descriptor: artifact_descriptor(FILES_TYPE, b"files"),
+        };
+        Root {
+            info: BundleInfo {
+                name: "sample".into(),
+                version: "1.0+a".into(),
+                created: "2026-11-23T04:10:00Z".into(),
+                tool: "sneakernet 0.1.0".into(),
+                unsigned: false,
+            },
+            lock: artifact_descriptor(LOCK_TYPE, b"lock"),
+            entries: vec![image("quay.io/a/b:1"), image("quay.io/a/b:2"), files],
+        }
+    }
+
+    #[test]
+    fn a_root_round_trips() {
+        let root = root();
+        let bytes = root.to_bytes().unwrap();
+        assert_eq!(Root::parse(&bytes).unwrap(), root);
+        let index = root.index_json(&bytes, &[]).unwrap();
+        let (descriptor, signatures) = parse_index_json(&index).unwrap();
+        assert_eq!(descriptor, root_descriptor(&bytes));
+        assert!(signatures.is_empty());
+    }
+
+    #[test]
+    fn a_root_that_says_more_or_less_is_refused() {
+        let text = String::from_utf8(root().to_bytes().unwrap()).unwrap();
+        for (from, to) in [
+            ("bundle.v1+json", "bundle.v2+json"),
+            (
+                r#""vnd.sneakernet.kind":"lock""#,
+                r#""vnd.sneakernet.kind":"image""#,
+            ),
+            (
+                r#""vnd.sneakernet.name":"sample""#,
+                r#""vnd.sneakernet.name":"../x""#,
+            ),
+            (
+                r#"{"vnd.sneakernet.created""#,
+                r#"{"vnd.sneakernet.channel":"x","vnd.sneakernet.created""#,
+            ),
+            (
+                r#"{"vnd.sneakernet.created""#,
+                r#"{"a":"x","vnd.sneakernet.created""#,
+            ),
+            ("2026-11-23T04:10:00Z", "2026-11-23T04:10:00.5Z"),
+            ("2026-11-23T04:10:00Z", "2026-11-23 04:10:00Z"),
+            ("quay.io/a/b:1", "quay.io/a/b:3"),
+            ("quay.io/a/b:1", "quay.io/a/b:2"),
+            ("quay.io/a/b:1", "b:1"),
+            (r#""schemaVersion":2"#, r#""schemaVersion":3"#),
+            (r#""schemaVersion":2"#, r#""schemaVersion":2,"x":1"#),
+            (r#""size":4"#, r#""size":04"#),
+        ] {
+            let changed = text.replacen(from, to, 1);
+            assert_ne!(changed, text, "{from} is not in the root");
+            assert!(
+                Root::parse(changed.as_bytes()).is_err(),
+                "{to} was accepted"
+            );
+        }
+        assert!(Root::parse(b"{}").is_err());
+        assert!(Root::parse(format!("{text}\n").as_bytes()).is_err());
+    }
+}
