@@ -12,6 +12,7 @@
 //! [`TrustPolicy`] decides, and [`Verified`] is the proof: a value of this type can only come from
 //! [`TrustPolicy::verify_root`], so a function that takes one cannot be called with unchecked bytes.
 
+mod decision;
 mod encrypted;
 mod error;
 mod keygen;
@@ -30,13 +31,11 @@ use std::fs::{File, Metadata};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+pub use decision::{AcceptedSignature, Decision, RejectReason, RejectedSignature};
 pub use error::{KeyError, TrustError};
 pub use keygen::{KeyPair, KeyPairFiles};
 pub use password::{PASSWORD_VARIABLES, password_from_env};
-pub use policy::{
-    AcceptedSignature, Decision, NamedKey, RejectReason, RejectedSignature, SignatureInput,
-    TrustPolicy,
-};
+pub use policy::{NamedKey, SignatureInput, TrustPolicy};
 pub use public_key::PublicKey;
 pub use signing_key::SigningKey;
 pub use sigstore_bundle::{SIGSTORE_BUNDLE_V0_3, SigstoreBundle, SigstoreBundleError};
