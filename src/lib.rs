@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod oci;
+pub mod progress;
 pub mod registry;
+pub mod request;
 pub mod serve;
 pub mod trust;
