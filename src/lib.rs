@@ -4,6 +4,8 @@
 
 pub mod bundle;
 pub mod oci;
+pub mod progress;
 pub mod registry;
+pub mod request;
 pub mod serve;
 pub mod trust;

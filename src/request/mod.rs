@@ -1,0 +1,112 @@
+//! What a bundle is asked to hold: `bundle.yaml`, lists of images, and arguments, read and checked
+//! before anything is fetched.
+//!
+//! Everything comes together in a [`Request`]: each image once, however often and wherever it was
+//! asked for, with all its [`Origin`]s, sorted, so that the same wishes in another order are the
+//! same request.
+
+mod builder;
+mod error;
+mod list;
+mod names;
+mod source;
+mod spec;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod yaml;
+
+use std::{fmt, path::PathBuf};
+
+pub use builder::RequestBuilder;
+pub use error::{Problem, RequestError};
+pub use list::{ListedImage, MAX_LINE_BYTES, MAX_LIST_BYTES, parse_list, read_list};
+pub use names::{
+    NameError, check_bundle_name, check_bundle_version, check_file_name, check_platform,
+};
+pub use spec::{MAX_SPEC_BYTES, Spec, SpecFile, SpecImage, SpecImageSource, load_spec, parse_spec};
+pub use suggest::nearest;
+
+use crate::oci::Reference;
+
+/// Where an image was asked for. It goes into the lock, so it names files the way the user wrote
+/// them in `bundle.yaml`, or by their bare file name: never by a path of this machine.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// A line of `bundle.yaml` or of a list of images.
+    File {
+        /// The name of the file, or `stdin`.
+        file: String,
+        /// The line, counted from 1.
+        line: u64,
+    },
+    /// An argument on the command line.
+    Argument,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { file, line } => write!(f, "{file}:{line}"),
+            Self::Argument => f.write_str("argument"),
+        }
+    }
+}
+
+/// An image that the bundle is to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedImage {
+    /// The image, normalised.
+    pub reference: Reference,
+    /// The platforms wanted of it, sorted, or `None` for those of the whole request.
+    pub platforms: Option<Vec<String>>,
+    /// Everyone who asked for it: at least one, sorted, without repetitions.
+    pub origins: Vec<Origin>,
+}
+
+/// A plain file that the bundle is to carry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestedFile {
+    /// The name it has in the bundle: one path component, unique within the request.
+    pub name: String,
+    /// Where it is now. Files of `bundle.yaml` have been resolved to a path without symbolic
+    /// links.
+    pub path: PathBuf,
+    /// Who asked for it.
+    pub origin: Origin,
+}
+
+/// All that a bundle is asked to hold, before any of it is looked up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// `metadata.name`, which [`check_bundle_name`] accepts.
+    pub name: Option<String>,
+    /// `metadata.version`, which [`check_bundle_version`] accepts.
+    pub version: Option<String>,
+    /// The platforms wanted of every image that names none itself, sorted, as
+    /// `OS/ARCH[/VARIANT]`; `None` when nothing was said.
+    pub platforms: Option<Vec<String>>,
+    /// The images, sorted by reference.
+    pub images: Vec<RequestedImage>,
+    /// The files, sorted by name.
+    pub files: Vec<RequestedFile>,
+}
+
+impl Request {
+    /// The file name that a bundle of this name and version has unless another is asked for:
+    /// `NAME-VERSION.bundle.tar.zst`.
+    pub fn default_file_name(&self) -> Option<String> {
+        let (name, version) = (self.name.as_ref()?, self.version.as_ref()?);
+        Some(format!("{name}-{version}.bundle.tar.zst"))
+    }
+
+    /// Images that were asked for more than once, which is no error but may be a mistake.
+    pub fn repeated(&self) -> impl Iterator<Item = &RequestedImage> {
+        self.images.iter().filter(|image| image.origins.len() > 1)
+    }
+
+    /// Whether nothing was asked for.
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty() && self.files.is_empty()
+    }
+}
