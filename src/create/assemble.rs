@@ -1,0 +1,219 @@
+//! Lock, root, signatures and layout, out of what was resolved.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+
+use super::{CreateError, DEFAULT_NAME, DEFAULT_VERSION, Resolved, files};
+use crate::{
+    bundle::{
+        API_VERSION, BundleError, BundleInfo, Entry, EntryKind, LOCK_TYPE, Lock, LockedImage,
+        Name, Origin, Plan, Root, SIGNATURE_TYPE, Walk, artifact_descriptor, artifact_manifest,
+        root_descriptor,
+    },
+    oci::{Descriptor, Digest, EMPTY_CONTENT},
+    request::{self, Request},
+    trust::SigningKey,
+};
+
+/// What the root says of the program that made it.
+pub const TOOL: &str = concat!("sneakernet ", env!("CARGO_PKG_VERSION"));
+
+/// A bundle's metadata, complete.
+#[derive(Debug)]
+pub struct Assembled {
+    /// The lock.
+    pub lock: Lock,
+    /// The root.
+    pub root: Root,
+    /// The root's bytes.
+    pub root_bytes: Bytes,
+    /// The bytes of `index.json`.
+    pub index_json: Vec<u8>,
+    /// Contents and layout.
+    pub plan: Plan,
+    /// What was resolved.
+    pub resolved: Resolved,
+}
+
+impl Assembled {
+    /// The digest that identifies the bundle.
+    pub fn root_digest(&self) -> Digest {
+        Digest::sha256_of(&self.root_bytes)
+    }
+
+    /// Bytes of unique content.
+    pub fn content_size(&self) -> u64 {
+        self.plan.contents.members().iter().map(|member| member.size).sum()
+    }
+}
+
+/// Puts everything together that does not need the layers.
+pub(super) fn assemble(
+    request: &Request,
+    mut resolved: Resolved,
+    pins: Option<&Lock>,
+    now: i64,
+    keys: &[SigningKey],
+) -> Result<Assembled, CreateError> {
+    let created = match pins {
+        Some(lock) => lock.created.clone(),
+        None => jiff::Timestamp::from_second(now)
+            .map_err(|error| CreateError::Lock(error.to_string()))?
+            .to_string(),
+    };
+    let name = Name {
+        name: request.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+        version: request.version.clone().unwrap_or_else(|| DEFAULT_VERSION.to_owned()),
+    };
+    let mut entries: Vec<Entry> = resolved
+        .images
+        .iter()
+        .map(|image| Entry {
+            kind: image.kind,
+            reference: Some(image.requested.reference.clone()),
+            descriptor: image.descriptor.clone(),
+        })
+        .collect();
+    if !resolved.files.is_empty() {
+        let (descriptor, manifest) = files::artifact(&resolved.files)?;
+        resolved.contents.insert(descriptor.digest, Bytes::from(manifest));
+        entries.push(Entry { kind: EntryKind::Files, reference: None, descriptor });
+    }
+    let mut root = Root {
+        info: BundleInfo {
+            name: name.name.clone(),
+            version: name.version.clone(),
+            created: created.clone(),
+            tool: TOOL.to_owned(),
+            unsigned: keys.is_empty(),
+        },
+        lock: Descriptor::empty(),
+        entries,
+    };
+    root.sort_entries();
+    let lock = Lock {
+        api_version: API_VERSION.to_owned(),
+        kind: "Lock".to_owned(),
+        metadata: name,
+        created,
+        platforms: platforms(request.platforms.as_deref()),
+        images: locked_images(&root, &resolved)?,
+        files: resolved.files.iter().map(|file| file.locked.clone()).collect(),
+        absent: resolved.absent.values().cloned().collect(),
+    };
+    let mut own = Own { contents: &mut resolved.contents, members: Vec::new() };
+    let lock_bytes = lock.to_bytes().map_err(BundleError::from)?;
+    let (lock_descriptor, lock_parts) = own.artifact(LOCK_TYPE, lock_bytes, None)?;
+    root.lock = lock_descriptor;
+    let root_bytes = root.to_bytes().map_err(BundleError::from)?;
+    let subject = root_descriptor(&root_bytes);
+    own.take(subject.digest, root_bytes.clone());
+    own.members.extend(lock_parts);
+    let mut signatures = Vec::new();
+    for key in keys {
+        let signature = key.sign_root(&root_bytes)?.to_json();
+        let (descriptor, parts) = own.artifact(SIGNATURE_TYPE, signature, Some(&subject))?;
+        // The same key given twice signs the same bytes: once is enough.
+        if !signatures.contains(&descriptor) {
+            own.members.extend(parts);
+            signatures.push(descriptor);
+        }
+    }
+    let members = own.members;
+    let index_json = root.index_json(&root_bytes, &signatures).map_err(BundleError::from)?;
+    let contents = walk(members, &root, &resolved)?;
+    let plan = Plan::new(&index_json, contents)?;
+    Ok(Assembled { lock, root, root_bytes: Bytes::from(root_bytes), index_json, plan, resolved })
+}
+
+/// The bundle's own members, in order, with their content.
+struct Own<'a> {
+    contents: &'a mut HashMap<Digest, Bytes>,
+    members: Vec<(Digest, u64)>,
+}
+
+impl Own<'_> {
+    fn take(&mut self, digest: Digest, content: Vec<u8>) {
+        self.members.push((digest, content.len() as u64));
+        self.contents.insert(digest, Bytes::from(content));
+    }
+
+    /// Keeps the content of one of our artifacts; gives its descriptor and its members in order.
+    fn artifact(
+        &mut self,
+        artifact_type: &str,
+        content: Vec<u8>,
+        subject: Option<&Descriptor>,
+    ) -> Result<(Descriptor, Vec<(Digest, u64)>), CreateError> {
+        let layer = Descriptor::of(artifact_type, &content);
+        let manifest = artifact_manifest(artifact_type, std::slice::from_ref(&layer), subject)
+            .map_err(BundleError::from)?;
+        let descriptor = artifact_descriptor(artifact_type, &manifest);
+        let empty = Descriptor::empty();
+        let parts = [
+            (descriptor.digest, Bytes::from(manifest)),
+            (empty.digest, Bytes::from_static(EMPTY_CONTENT)),
+            (layer.digest, Bytes::from(content)),
+        ];
+        let members = parts.iter().map(|(digest, part)| (*digest, part.len() as u64)).collect();
+        self.contents.extend(parts);
+        Ok((descriptor, members))
+    }
+}
+
+/// What the lock says of each image, in the root's order.
+fn locked_images(root: &Root, resolved: &Resolved) -> Result<Vec<LockedImage>, CreateError> {
+    // The sizes need the graph; it is the same whatever the bundle's own members are.
+    let contents = walk(Vec::new(), root, resolved)?;
+    let size = |id: u32| -> u64 {
+        contents.closure(id).into_iter().map(|id| contents.member(id).size).sum()
+    };
+    let images = root.entries.iter().zip(contents.entries()).filter_map(|(entry, id)| {
+        let reference = entry.reference.as_ref()?;
+        let image = resolved.images.iter().find(|i| i.requested.reference == *reference)?;
+        Some((image, size(*id)))
+    });
+    Ok(images
+        .map(|(image, content_size)| LockedImage {
+            reference: image.requested.reference.to_string(),
+            as_written: image.requested.reference.as_written().to_owned(),
+            media_type: image.descriptor.media_type.clone(),
+            digest: image.descriptor.digest,
+            size: image.descriptor.size,
+            content_size,
+            platforms: image.platforms.clone(),
+            requested_platforms: platforms(image.requested.platforms.as_deref()),
+            requested_by: image.requested.origins.iter().map(origin).collect(),
+        })
+        .collect())
+}
+
+fn walk(
+    own: Vec<(Digest, u64)>,
+    root: &Root,
+    resolved: &Resolved,
+) -> Result<crate::bundle::Contents, CreateError> {
+    let mut walk =
+        Walk::new(own, root, resolved.absent.keys().copied()).map_err(BundleError::from)?;
+    while let Some(member) = walk.next_document() {
+        // Everything that is not left out was fetched when it was resolved.
+        let content = resolved.contents.get(&member.digest).cloned().unwrap_or_default();
+        walk.supply(&content).map_err(BundleError::from)?;
+    }
+    Ok(walk.finish().map_err(BundleError::from)?)
+}
+
+fn platforms(requested: Option<&[String]>) -> Vec<crate::oci::Platform> {
+    requested.unwrap_or_default().iter().filter_map(|platform| platform.parse().ok()).collect()
+}
+
+fn origin(origin: &request::Origin) -> Origin {
+    match origin {
+        request::Origin::Argument => Origin::Argument,
+        request::Origin::File { file, line } => Origin::File {
+            path: file.clone(),
+            line: u32::try_from(*line).unwrap_or(u32::MAX),
+        },
+    }
+}

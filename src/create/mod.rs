@@ -1,0 +1,185 @@
+//! `create`: from a list of images to one signed file.
+//!
+//! The steps, each in its own file: **resolve** references to digests and fetch the manifests
+//! ([`resolve`]), **assemble** lock, root, signatures and the layout ([`assemble`]), open the
+//! **output** and pick up what an interrupted run left ([`output`]), **transfer** the blobs into
+//! their places ([`transfer`]), then seek table, `fsync`, rename.
+//!
+//! Either the whole bundle appears under its name or nothing does.
+
+mod assemble;
+mod error;
+mod files;
+mod output;
+mod resolve;
+mod small;
+mod source;
+mod transfer;
+
+use std::{path::PathBuf, sync::Arc};
+
+pub use assemble::{Assembled, TOOL};
+pub use error::{CreateError, Unresolved};
+use output::{Output, Resume};
+pub use resolve::{Resolved, ResolvedImage};
+
+use crate::{
+    bundle::{Lock, LockedImage},
+    oci::Digest,
+    progress::Progress,
+    registry::Client,
+    request::Request,
+    trust::SigningKey,
+};
+
+/// Name of a bundle for which none was given.
+const DEFAULT_NAME: &str = "bundle";
+/// Version of a bundle for which none was given.
+const DEFAULT_VERSION: &str = "0";
+
+/// What to pack, how, and where to.
+#[derive(Debug)]
+pub struct CreateRequest {
+    /// The images and files.
+    pub request: Request,
+    /// Keys to sign with; none makes a bundle that says of itself that it is unsigned.
+    pub keys: Vec<SigningKey>,
+    /// A lock that pins every digest.
+    pub lock: Option<Lock>,
+    /// When: seconds since 1970. A lock's own time wins.
+    pub now: i64,
+    /// Where the bundle goes.
+    pub output: Destination,
+    /// Requests at a time, at least 1.
+    pub concurrency: usize,
+}
+
+/// Where a bundle goes.
+#[derive(Clone, Debug)]
+pub enum Destination {
+    /// A file, written at several places at once.
+    File {
+        /// Its name.
+        path: PathBuf,
+        /// Whether an existing file is replaced.
+        force: bool,
+        /// Whether an interrupted run is gone on with.
+        resume: bool,
+    },
+    /// Standard output, written strictly in order.
+    Stdout,
+}
+
+/// What was made.
+#[derive(Clone, Debug)]
+pub struct CreateReport {
+    /// Digest of the root: what identifies the bundle.
+    pub root: Digest,
+    /// The lock, as it is in the bundle.
+    pub lock: Lock,
+    /// The file, unless it went to standard output.
+    pub path: Option<PathBuf>,
+    /// Its size in bytes.
+    pub file_size: u64,
+    /// Bytes of unique content in it.
+    pub content_size: u64,
+    /// Bytes that this run fetched.
+    pub fetched: u64,
+    /// Fingerprints of the keys that signed it.
+    pub signed_by: Vec<String>,
+}
+
+/// Resolves everything and returns the lock, without fetching any layer.
+///
+/// # Errors
+/// When anything does not resolve; all that is wrong is in the one error.
+pub async fn plan(
+    client: &Client,
+    request: &Request,
+    pins: Option<&Lock>,
+    now: i64,
+    concurrency: usize,
+    progress: &dyn Progress,
+) -> Result<(Lock, Arc<Assembled>), CreateError> {
+    let resolver = resolve::Resolver::new(client, concurrency, Default::default());
+    let mut resolved = resolver.resolve(request, pins, progress).await?;
+    resolved.files = files::hash_all(request)?;
+    let assembled = assemble::assemble(request, resolved, pins, now, &[])?;
+    Ok((assembled.lock.clone(), Arc::new(assembled)))
+}
+
+/// Makes the bundle.
+///
+/// # Errors
+/// When anything fails; no bundle appears then. What was fetched is kept beside the output for the
+/// next run, under a name that no bundle has.
+pub async fn create(
+    client: &Client,
+    mut create: CreateRequest,
+    progress: &dyn Progress,
+) -> Result<CreateReport, CreateError> {
+    if create.request.is_empty() {
+        return Err(CreateError::Nothing);
+    }
+    let files = files::hash_all(&create.request)?;
+    let fingerprint = output::fingerprint(&create, &files)?;
+    let (mut output, resume) = Output::open(&create.output, &fingerprint)?;
+    if let Some(resume) = &resume {
+        progress.step("resuming", &format!("resolved {}", resume.lock.created));
+    }
+    let made = make(client, &mut create, files, &mut output, resume, progress).await;
+    if made.is_err() {
+        output.give_up();
+    }
+    made
+}
+
+async fn make(
+    client: &Client,
+    create: &mut CreateRequest,
+    files: Vec<files::HashedFile>,
+    output: &mut Output,
+    resume: Option<Resume>,
+    progress: &dyn Progress,
+) -> Result<CreateReport, CreateError> {
+    let (pins, salvaged) = match resume {
+        Some(resume) => (Some(resume.lock), resume.salvaged),
+        None => (create.lock.take(), Default::default()),
+    };
+    let resolver = resolve::Resolver::new(client, create.concurrency, salvaged);
+    let mut resolved = resolver.resolve(&create.request, pins.as_ref(), progress).await?;
+    resolved.files = files;
+    progress.step("resolved", &counted(&resolved));
+    let assembled =
+        assemble::assemble(&create.request, resolved, pins.as_ref(), create.now, &create.keys)?;
+    let assembled = Arc::new(assembled);
+    for key in &create.keys {
+        let root = assembled.root_digest();
+        progress.step("signed", &format!("root {root} key {}", key.public().fingerprint()));
+    }
+    output.prepare(&assembled)?;
+    let transfer = transfer::Transfer::new(client, &assembled, create.concurrency, progress);
+    let file_size = transfer.run(output).await?;
+    output.commit()?;
+    let images: &[LockedImage] = &assembled.lock.images;
+    let path = output.path();
+    let name = path.as_ref().map_or_else(|| "-".into(), |p| p.display().to_string());
+    progress.step("wrote", &format!("{name}, {} images", images.len()));
+    Ok(CreateReport {
+        root: assembled.root_digest(),
+        path,
+        file_size,
+        content_size: assembled.content_size(),
+        fetched: transfer.fetched() + resolver.fetched(),
+        signed_by: create.keys.iter().map(|key| key.public().fingerprint()).collect(),
+        lock: assembled.lock.clone(),
+    })
+}
+
+fn counted(resolved: &Resolved) -> String {
+    let images = resolved.images.len();
+    match resolved.files.len() {
+        0 => format!("{images} of {images} images"),
+        files => format!("{images} of {images} images, {files} files"),
+    }
+}

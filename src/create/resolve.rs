@@ -1,0 +1,418 @@
+//! From references to digests, and from digests to every manifest that belongs to them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
+
+use super::{CreateError, Unresolved, files::HashedFile};
+use crate::{
+    bundle::{Absent, AbsentReason, EntryKind, Lock, SMALL_BLOB},
+    oci::{
+        Descriptor, Digest, Document, DocumentKind, Platform, Reference, Repository, TagOrDigest,
+        media_type,
+    },
+    progress::Progress,
+    registry::{Client, RegistryError},
+    request::{Request, RequestedImage},
+};
+
+/// Deepest nesting of indexes.
+const MAX_DEPTH: u32 = 8;
+/// BuildKit's annotation that tells which image an attestation is about.
+const ATTESTS: &str = "vnd.docker.reference.digest";
+
+/// Everything that a bundle's metadata is made of.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// The images, sorted by reference.
+    pub images: Vec<ResolvedImage>,
+    /// The plain files, sorted by name.
+    pub files: Vec<HashedFile>,
+    /// Documents, and small blobs that were needed already, by digest.
+    pub contents: HashMap<Digest, Bytes>,
+    /// What is left out, by digest.
+    pub absent: BTreeMap<Digest, Absent>,
+}
+
+/// One image, resolved.
+#[derive(Clone, Debug)]
+pub struct ResolvedImage {
+    /// What was asked for.
+    pub requested: RequestedImage,
+    /// Its manifest or index.
+    pub descriptor: Descriptor,
+    /// Whether it is a container image.
+    pub kind: EntryKind,
+    /// The platforms that are taken along.
+    pub platforms: Vec<Platform>,
+}
+
+/// What hangs on one image.
+#[derive(Default)]
+struct Tree {
+    contents: HashMap<Digest, Bytes>,
+    /// Blobs and documents that are to be in the bundle.
+    kept: Vec<Digest>,
+    absent: Vec<Absent>,
+    platforms: Vec<Platform>,
+    is_image: bool,
+}
+
+/// Resolves references by asking registries.
+#[derive(Debug)]
+pub struct Resolver<'a> {
+    client: &'a Client,
+    concurrency: usize,
+    /// Content that is here already, verified by digest.
+    known: Mutex<HashMap<Digest, Bytes>>,
+    fetched: AtomicU64,
+}
+
+impl<'a> Resolver<'a> {
+    /// A resolver that makes up to `concurrency` requests at a time and asks for nothing that is
+    /// in `known`.
+    pub fn new(client: &'a Client, concurrency: usize, known: HashMap<Digest, Bytes>) -> Self {
+        Self {
+            client,
+            concurrency: concurrency.max(1),
+            known: Mutex::new(known),
+            fetched: AtomicU64::new(0),
+        }
+    }
+
+    /// Bytes of documents fetched so far.
+    pub fn fetched(&self) -> u64 {
+        self.fetched.load(Ordering::Relaxed)
+    }
+
+    /// Resolves all of `request`; with `pins`, to the digests that the lock names.
+    ///
+    /// # Errors
+    /// With all references that do not resolve.
+    pub async fn resolve(
+        &self,
+        request: &Request,
+        pins: Option<&Lock>,
+        progress: &dyn Progress,
+    ) -> Result<Resolved, CreateError> {
+        let pins = pins.map(|lock| check_pins(request, lock)).transpose()?;
+        let global = parse_platforms(request.platforms.as_deref());
+        let jobs = request.images.iter().map(|image| {
+            let wanted = match &image.platforms {
+                Some(own) => parse_platforms(Some(own)),
+                None => global.clone(),
+            };
+            let pin = pins.as_ref().and_then(|pins| pins.get(&image.reference.to_string())).copied();
+            async move { (image, self.image(image, &wanted, pin).await) }
+        });
+        let mut results = stream::iter(jobs).buffered(self.concurrency);
+        let mut resolved = Resolved::default();
+        let mut failed = Vec::new();
+        let mut kept = std::collections::HashSet::new();
+        while let Some((image, result)) = results.next().await {
+            match result {
+                Ok((descriptor, tree)) => {
+                    resolved.contents.extend(tree.contents);
+                    kept.extend(tree.kept);
+                    for absent in tree.absent {
+                        resolved.absent.entry(absent.digest).or_insert(absent);
+                    }
+                    resolved.images.push(ResolvedImage {
+                        requested: image.clone(),
+                        descriptor,
+                        kind: if tree.is_image { EntryKind::Image } else { EntryKind::Artifact },
+                        platforms: tree.platforms,
+                    });
+                }
+                Err(error) => failed.push((image.reference.clone(), error)),
+            }
+        }
+        if !failed.is_empty() {
+            return Err(CreateError::Resolve { failed, total: request.images.len() });
+        }
+        // What one image leaves out, another may bring.
+        resolved.absent.retain(|digest, _| !kept.contains(digest));
+        for absent in resolved.absent.values().filter(|a| a.reason == AbsentReason::Foreign) {
+            let from = absent.urls.first().map_or("nowhere", String::as_str);
+            progress.warn(&format!(
+                "foreign layer {} ({} bytes) is not carried; nodes get it from {from}",
+                absent.digest.short(),
+                absent.size
+            ));
+        }
+        Ok(resolved)
+    }
+
+    async fn image(
+        &self,
+        image: &RequestedImage,
+        wanted: &[Platform],
+        pin: Option<Digest>,
+    ) -> Result<(Descriptor, Tree), Unresolved> {
+        let repository = image.reference.repository();
+        let what = match pin {
+            Some(digest) => TagOrDigest::Digest(digest),
+            None => image.reference.tag_or_digest(),
+        };
+        let (digest, media_type, bytes) = match self.manifest(repository, &what, None).await {
+            Ok(manifest) => manifest,
+            Err(error) if error.is_not_found() => {
+                return Err(self.not_found(&image.reference, pin, error).await);
+            }
+            Err(error) => return Err(Unresolved::Registry { error, near: Vec::new() }),
+        };
+        let descriptor = Descriptor { digest, ..Descriptor::of(&media_type, &bytes) };
+        let mut tree = Tree::default();
+        self.document(repository, &descriptor, bytes, wanted, 1, &mut tree).await?;
+        tree.platforms.sort();
+        tree.platforms.dedup();
+        Ok((descriptor, tree))
+    }
+
+    /// Takes a document into the tree and goes on with what it refers to.
+    fn document<'t>(
+        &'t self,
+        repository: &'t Repository,
+        descriptor: &'t Descriptor,
+        bytes: Bytes,
+        wanted: &'t [Platform],
+        depth: u32,
+        tree: &'t mut Tree,
+    ) -> BoxFuture<'t, Result<(), Unresolved>> {
+        async move {
+            if depth > MAX_DEPTH {
+                return Err(Unresolved::Depth);
+            }
+            let document = Document::parse(&bytes, &descriptor.media_type)
+                .map_err(|error| Unresolved::Document { digest: descriptor.digest, error })?;
+            tree.contents.insert(descriptor.digest, bytes);
+            tree.kept.push(descriptor.digest);
+            match &document.kind {
+                DocumentKind::Manifest { config, layers } => {
+                    let top = depth == 1;
+                    self.manifest_parts(repository, config, layers, top, wanted, tree).await
+                }
+                DocumentKind::Index(children) => {
+                    let (kept, left_out) = choose(children, wanted)?;
+                    tree.absent.extend(left_out);
+                    let fetches = kept.iter().map(|child| async {
+                        let what = TagOrDigest::Digest(child.digest);
+                        (*child, self.manifest(repository, &what, Some(&child.media_type)).await)
+                    });
+                    let fetched: Vec<_> =
+                        stream::iter(fetches).buffered(self.concurrency).collect().await;
+                    for (child, result) in fetched {
+                        let near = Vec::new();
+                        let (_, media_type, bytes) =
+                            result.map_err(|error| Unresolved::Registry { error, near })?;
+                        let known = child.platform.as_ref().filter(|p| !p.is_unknown());
+                        tree.platforms.extend(known.cloned());
+                        // The index's own word on the type counts; that the registry says the
+                        // same is checked when the document is parsed.
+                        let child = Descriptor { media_type, ..child.clone() };
+                        self.document(repository, &child, bytes, wanted, depth + 1, tree).await?;
+                    }
+                    Ok(())
+                }
+            }
+        }
+        .boxed()
+    }
+
+    async fn manifest_parts(
+        &self,
+        repository: &Repository,
+        config: &Descriptor,
+        layers: &[Descriptor],
+        top: bool,
+        wanted: &[Platform],
+        tree: &mut Tree,
+    ) -> Result<(), Unresolved> {
+        let is_image = media_type::is_image_config(&config.media_type);
+        tree.is_image |= is_image;
+        tree.kept.push(config.digest);
+        for layer in layers {
+            if media_type::is_foreign_layer(&layer.media_type) {
+                tree.absent.push(absent(layer, AbsentReason::Foreign));
+            } else {
+                tree.kept.push(layer.digest);
+            }
+        }
+        // An image that is no part of an index says its platform only in its configuration.
+        if top && is_image && config.size <= SMALL_BLOB {
+            let bytes = self.blob(repository, config).await?;
+            if let Some(platform) = platform_of(&bytes) {
+                if !wanted.is_empty() && !wanted.iter().any(|w| w.covers(&platform)) {
+                    let wanted = wanted[0].clone();
+                    return Err(Unresolved::Platform { wanted, offered: vec![platform] });
+                }
+                tree.platforms.push(platform);
+            }
+            tree.contents.insert(config.digest, bytes);
+        }
+        Ok(())
+    }
+
+    async fn manifest(
+        &self,
+        repository: &Repository,
+        what: &TagOrDigest,
+        media_type: Option<&str>,
+    ) -> Result<(Digest, String, Bytes), RegistryError> {
+        if let (TagOrDigest::Digest(digest), Some(media_type)) = (what, media_type)
+            && let Some(bytes) = self.known(digest)
+        {
+            return Ok((*digest, media_type.to_owned(), bytes));
+        }
+        let pulled = self.client.manifest(repository, what).await?;
+        self.fetched.fetch_add(pulled.bytes.len() as u64, Ordering::Relaxed);
+        self.remember(pulled.digest, &pulled.bytes);
+        Ok((pulled.digest, pulled.media_type, pulled.bytes))
+    }
+
+    async fn blob(&self, repository: &Repository, blob: &Descriptor) -> Result<Bytes, Unresolved> {
+        if let Some(bytes) = self.known(&blob.digest) {
+            return Ok(bytes);
+        }
+        let bytes = super::small::fetch(self.client, repository, &blob.digest, blob.size)
+            .await
+            .map_err(|error| Unresolved::Registry { error, near: Vec::new() })?;
+        self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.remember(blob.digest, &bytes);
+        Ok(bytes)
+    }
+
+    fn known(&self, digest: &Digest) -> Option<Bytes> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    fn remember(&self, digest: Digest, bytes: &Bytes) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(digest, bytes.clone());
+    }
+
+    /// Says more about a reference that is not there: where the tag points now, or tags like it.
+    async fn not_found(
+        &self,
+        reference: &Reference,
+        pin: Option<Digest>,
+        error: RegistryError,
+    ) -> Unresolved {
+        let repository = reference.repository();
+        let Some(tag) = reference.tag() else {
+            return Unresolved::Registry { error, near: Vec::new() };
+        };
+        if let Some(locked) = pin {
+            let what = TagOrDigest::Tag(tag.to_owned());
+            if let Ok(Some(head)) = self.client.manifest_head(repository, &what).await
+                && let Some(found) = head.digest
+            {
+                return Unresolved::Moved { locked, found };
+            }
+        }
+        // Only an aid: that the tags cannot be listed is not what went wrong.
+        let tags = self.client.tags(repository, 1000).await.unwrap_or_default();
+        let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
+        let near = crate::request::nearest_few(tag, &tags, 3).into_iter().map(str::to_owned);
+        Unresolved::Registry { error, near: near.collect() }
+    }
+}
+
+/// Chooses the children of an index that are taken along.
+fn choose<'c>(
+    children: &'c [Descriptor],
+    wanted: &[Platform],
+) -> Result<(Vec<&'c Descriptor>, Vec<Absent>), Unresolved> {
+    if wanted.is_empty() {
+        return Ok((children.iter().collect(), Vec::new()));
+    }
+    let offered: Vec<Platform> = children
+        .iter()
+        .filter_map(|child| child.platform.clone())
+        .filter(|platform| !platform.is_unknown())
+        .collect();
+    let missing = wanted.iter().find(|w| !offered.iter().any(|offered| w.covers(offered)));
+    if let Some(missing) = missing
+        && !offered.is_empty()
+    {
+        return Err(Unresolved::Platform { wanted: missing.clone(), offered });
+    }
+    let covered = |child: &Descriptor| match &child.platform {
+        Some(platform) => wanted.iter().any(|w| w.covers(platform)),
+        // An entry without a platform is for all of them.
+        None => true,
+    };
+    let kept: Vec<Digest> =
+        children.iter().filter(|child| covered(child)).map(|child| child.digest).collect();
+    // An attestation goes where the image goes that it is about.
+    let attests_kept = |child: &Descriptor| {
+        let about = child.annotations.get(ATTESTS).and_then(|about| about.parse().ok());
+        about.is_some_and(|about: Digest| kept.contains(&about))
+    };
+    let (kept, left_out): (Vec<_>, Vec<_>) =
+        children.iter().partition(|child| covered(child) || attests_kept(child));
+    Ok((kept, left_out.into_iter().map(|d| absent(d, AbsentReason::Platform)).collect()))
+}
+
+fn absent(descriptor: &Descriptor, reason: AbsentReason) -> Absent {
+    Absent {
+        digest: descriptor.digest,
+        size: descriptor.size,
+        media_type: descriptor.media_type.clone(),
+        reason,
+        platform: descriptor.platform.as_ref().map(ToString::to_string),
+        urls: descriptor.urls.clone(),
+    }
+}
+
+/// The platform that an image's configuration names.
+fn platform_of(config: &[u8]) -> Option<Platform> {
+    #[derive(serde::Deserialize)]
+    struct Config {
+        os: String,
+        architecture: String,
+        variant: Option<String>,
+    }
+    let config: Config = serde_json::from_slice(config).ok()?;
+    let variant = config.variant.filter(|v| !v.is_empty()).map(|v| format!("/{v}"));
+    format!("{}/{}{}", config.os, config.architecture, variant.unwrap_or_default()).parse().ok()
+}
+
+fn parse_platforms(platforms: Option<&[String]>) -> Vec<Platform> {
+    // The request has checked them.
+    platforms.unwrap_or_default().iter().filter_map(|platform| platform.parse().ok()).collect()
+}
+
+/// The digests that a lock names, if it is a lock of this very request.
+fn check_pins(request: &Request, lock: &Lock) -> Result<HashMap<String, Digest>, CreateError> {
+    let stale = |why: String| Err(CreateError::Lock(why));
+    let pins: HashMap<String, Digest> =
+        lock.images.iter().map(|image| (image.reference.clone(), image.digest)).collect();
+    for image in &request.images {
+        let name = image.reference.to_string();
+        let Some(locked) = lock.images.iter().find(|locked| locked.reference == name) else {
+            return stale(format!("{name} is not in it"));
+        };
+        if locked.requested_platforms != parse_platforms(image.platforms.as_deref()) {
+            return stale(format!("{name} has other platforms in it"));
+        }
+    }
+    if let Some(extra) = lock
+        .images
+        .iter()
+        .find(|locked| !request.images.iter().any(|i| i.reference.to_string() == locked.reference))
+    {
+        return stale(format!("{} is in it and no longer asked for", extra.reference));
+    }
+    if lock.platforms != parse_platforms(request.platforms.as_deref()) {
+        return stale("the platforms have changed".to_owned());
+    }
+    Ok(pins)
+}
