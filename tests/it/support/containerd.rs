@@ -29,8 +29,11 @@ pub struct Containerd {
 /// How an image is pulled.
 #[derive(Clone, Debug, Default)]
 pub struct Pull {
-    /// The authority that signed the registry's certificate.
+    /// The authority that signed the registry's certificate. (Loopback is reached by TLS only
+    /// with this or `hosts_dir`: containerd takes it for plain HTTP.)
     pub ca_file: Option<PathBuf>,
+    /// A directory with `HOST/hosts.toml`, as a node has it in `/etc/containerd/certs.d`.
+    pub hosts_dir: Option<PathBuf>,
     /// User and password.
     pub user: Option<(String, String)>,
     /// Uses plain HTTP.
@@ -119,9 +122,13 @@ impl Containerd {
         let mut arguments: Vec<String> = ["images", "pull", "--snapshotter", self.snapshotter]
             .map(str::to_owned)
             .to_vec();
-        if let Some(file) = &how.ca_file {
-            arguments.push("--tlscacert".into());
-            arguments.push(file.display().to_string());
+        let of_ca = how.ca_file.as_deref().map(|file| {
+            let host = reference.split('/').next().unwrap_or_default();
+            self.hosts_dir_for(host, file)
+        });
+        if let Some(dir) = how.hosts_dir.clone().or(of_ca) {
+            arguments.push("--hosts-dir".into());
+            arguments.push(dir.display().to_string());
         }
         if let Some((user, password)) = &how.user {
             arguments.push("--user".into());
@@ -136,6 +143,15 @@ impl Containerd {
         }
         arguments.push(reference.to_owned());
         self.ctr(arguments)
+    }
+
+    fn hosts_dir_for(&self, host: &str, ca_file: &Path) -> PathBuf {
+        let dir = self.dir.path().join("certs.d");
+        // containerd 1.6 takes no file without a `host` table.
+        let text = format!("[host.\"https://{host}\"]\nca = {ca_file:?}\n");
+        std::fs::create_dir_all(dir.join(host)).expect("a directory");
+        std::fs::write(dir.join(host).join("hosts.toml"), text).expect("a file");
+        dir
     }
 
     /// Imports an archive of an OCI layout from standard input, without unpacking it.

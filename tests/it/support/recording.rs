@@ -140,12 +140,8 @@ impl Shared {
 
     fn refuse(&self, client: TcpStream) -> io::Result<()> {
         self.keep(&client)?;
-        let refusal =
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        let mut answer = client.try_clone()?;
-        answer.write_all(refusal.as_bytes())?;
-        answer.shutdown(Shutdown::Write)?;
-        self.record_all(client, &mut io::sink())
+        let client_again = client.try_clone()?;
+        self.record_all(client, &mut Refusal::to(client_again))
     }
 
     fn record_all(&self, mut client: TcpStream, to: &mut impl Write) -> io::Result<()> {
@@ -164,6 +160,45 @@ impl Shared {
             }
             to.write_all(&buffer[..count])?;
         }
+    }
+}
+
+/// Answers with status 503 as soon as the head of a request has come in, and hangs up.
+struct Refusal {
+    client: TcpStream,
+    last: [u8; 4],
+    answered: bool,
+}
+
+impl Refusal {
+    const ANSWER: &[u8] =
+        b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+
+    fn to(client: TcpStream) -> Self {
+        Self {
+            client,
+            last: [0; 4],
+            answered: false,
+        }
+    }
+}
+
+impl Write for Refusal {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        for &byte in bytes {
+            self.last.rotate_left(1);
+            self.last[3] = byte;
+            if &self.last == b"\r\n\r\n" && !self.answered {
+                self.answered = true;
+                self.client.write_all(Self::ANSWER)?;
+                self.client.shutdown(Shutdown::Write)?;
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
