@@ -13,6 +13,7 @@ pub mod images;
 pub mod netns;
 pub mod pki;
 pub mod pusher;
+pub mod random;
 pub mod recording;
 pub mod seed;
 pub mod tls_listener;

@@ -187,9 +187,9 @@ async fn answer(
     body: Bytes,
 ) -> Response {
     let asked = if method == Method::POST {
-        shared.from_form(&body)
+        shared.asked_by_form(&body)
     } else {
-        shared.from_query(&headers, query.as_deref().unwrap_or_default())
+        shared.asked_by_query(&headers, query.as_deref().unwrap_or_default())
     };
     let (status, user, document) = shared.decide(&asked);
     shared.requests.lock().unwrap().push(TokenRequest {
@@ -203,7 +203,7 @@ async fn answer(
 }
 
 impl Shared {
-    fn from_query(&self, headers: &HeaderMap, query: &str) -> Asked {
+    fn asked_by_query(&self, headers: &HeaderMap, query: &str) -> Asked {
         let login = match headers.get(header::AUTHORIZATION) {
             None => Login::Nobody,
             Some(value) => self.basic(value.to_str().unwrap_or_default()),
@@ -221,7 +221,7 @@ impl Shared {
         }
     }
 
-    fn from_form(&self, body: &[u8]) -> Asked {
+    fn asked_by_form(&self, body: &[u8]) -> Asked {
         let field = |name: &str| {
             url::form_urlencoded::parse(body)
                 .find(|(key, _)| key == name)

@@ -1,11 +1,13 @@
 //! Real images from code: layers that are tar archives with files, configurations with the right
 //! `diff_ids`, manifests and indexes of both families. The same seed makes the same bytes.
 
-use std::io::Write;
+mod layer;
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use sneakernet::oci::{Digest, media_type as known};
+
+pub use layer::{Compression, Entry, Layer};
 
 /// Docker's type of a layer whose content is fetched from its `urls`, not from a registry.
 pub const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
@@ -17,17 +19,6 @@ pub enum Family {
     Oci,
     /// Docker image manifest version 2, schema 2.
     Docker,
-}
-
-/// How a layer's tar archive is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip, the usual form.
-    Gzip,
-    /// zstd, which only the OCI family names.
-    Zstd,
 }
 
 /// Content as a registry holds it.
@@ -54,15 +45,6 @@ pub struct Image {
     pub children: Vec<Image>,
     /// What a manifest names and a registry holds: configuration and layers, foreign ones excepted.
     pub blobs: Vec<Blob>,
-}
-
-/// A layer, not yet of one family or the other.
-#[derive(Clone, Debug)]
-pub struct Layer {
-    compression: Compression,
-    bytes: Bytes,
-    digest: Digest,
-    diff_id: Digest,
 }
 
 impl Blob {
@@ -123,138 +105,6 @@ impl Image {
     pub fn is_index(&self) -> bool {
         known::is_index(&self.media_type)
     }
-}
-
-/// An entry of a layer's tar archive.
-#[derive(Clone, Debug)]
-pub enum Entry {
-    /// A regular file: path, mode, content.
-    File(String, u32, Vec<u8>),
-    /// A directory.
-    Dir(String),
-    /// A symbolic link: path, target.
-    Link(String, String),
-}
-
-impl Layer {
-    /// A layer of these entries.
-    pub fn of(entries: &[Entry], compression: Compression) -> Self {
-        let tar = tar_of(entries);
-        let diff_id = Digest::sha256_of(&tar);
-        let bytes = match compression {
-            Compression::None => tar,
-            Compression::Gzip => {
-                let level = flate2::Compression::fast();
-                let mut encoder = flate2::GzBuilder::new().write(Vec::new(), level);
-                encoder.write_all(&tar).expect("memory");
-                encoder.finish().expect("memory")
-            }
-            Compression::Zstd => zstd::encode_all(tar.as_slice(), 1).expect("memory"),
-        };
-        Self {
-            compression,
-            digest: Digest::sha256_of(&bytes),
-            bytes: bytes.into(),
-            diff_id,
-        }
-    }
-
-    /// A layer with files below `/usr/share/NAME` of about `size` bytes together: half of them
-    /// random, half of them text, so that it shrinks, but not to nothing.
-    pub fn sample(seed: u64, name: &str, size: usize, compression: Compression) -> Self {
-        let mut random = Random(seed);
-        let home = format!("usr/share/{name}");
-        let mut entries = vec![
-            Entry::Dir("usr/".into()),
-            Entry::Dir("usr/share/".into()),
-            Entry::Dir(format!("{home}/")),
-            Entry::File(
-                format!("{home}/name"),
-                0o644,
-                format!("{name}\n").into_bytes(),
-            ),
-            Entry::Link(format!("{home}/link"), "name".into()),
-            Entry::File(
-                format!("{home}/run.sh"),
-                0o755,
-                format!("#!/bin/sh\necho {name}\n").into_bytes(),
-            ),
-        ];
-        let files = size.div_ceil(512 << 10).max(2);
-        for number in 0..files {
-            let length = size / files;
-            let content = if number % 2 == 0 {
-                random.bytes(length)
-            } else {
-                random.text(length)
-            };
-            entries.push(Entry::File(
-                format!("{home}/data-{number:03}"),
-                0o644,
-                content,
-            ));
-        }
-        Self::of(&entries, compression)
-    }
-
-    /// The digest of the layer as it is stored.
-    pub fn digest(&self) -> Digest {
-        self.digest
-    }
-
-    /// The bytes of the layer as it is stored.
-    pub fn len(&self) -> usize {
-        self.bytes.len()
-    }
-
-    fn blob(&self, family: Family) -> Blob {
-        let media_type = match (family, self.compression) {
-            (Family::Oci, Compression::None) => "application/vnd.oci.image.layer.v1.tar",
-            (Family::Oci, Compression::Gzip) => "application/vnd.oci.image.layer.v1.tar+gzip",
-            (Family::Oci, Compression::Zstd) => "application/vnd.oci.image.layer.v1.tar+zstd",
-            (Family::Docker, Compression::None) => "application/vnd.docker.image.rootfs.diff.tar",
-            (Family::Docker, Compression::Gzip) => {
-                "application/vnd.docker.image.rootfs.diff.tar.gzip"
-            }
-            (Family::Docker, Compression::Zstd) => panic!("Docker's family has no zstd layers"),
-        };
-        Blob {
-            media_type: media_type.to_owned(),
-            digest: self.digest,
-            bytes: self.bytes.clone(),
-        }
-    }
-}
-
-fn tar_of(entries: &[Entry]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(Vec::new());
-    for entry in entries {
-        let mut header = tar::Header::new_ustar();
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(1_700_000_000);
-        let (path, content): (&str, &[u8]) = match entry {
-            Entry::File(path, mode, content) => {
-                header.set_entry_type(tar::EntryType::Regular);
-                header.set_mode(*mode);
-                (path, content)
-            }
-            Entry::Dir(path) => {
-                header.set_entry_type(tar::EntryType::Directory);
-                header.set_mode(0o755);
-                (path, &[])
-            }
-            Entry::Link(path, target) => {
-                header.set_entry_type(tar::EntryType::Symlink);
-                header.set_mode(0o777);
-                header.set_link_name(target).expect("a short target");
-                (path, &[])
-            }
-        };
-        header.set_size(content.len() as u64);
-        tar.append_data(&mut header, path, content).expect("memory");
-    }
-    tar.into_inner().expect("memory")
 }
 
 enum LayerOrForeign {
@@ -565,58 +415,4 @@ fn written(family: Family, document: &Value) -> Vec<u8> {
         }
     }
     bytes
-}
-
-/// A generator of the same numbers for the same seed (SplitMix64).
-#[derive(Clone, Debug)]
-pub struct Random(pub u64);
-
-impl Random {
-    /// The next number.
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// Bytes that do not compress.
-    pub fn bytes(&mut self, length: usize) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(length + 8);
-        while bytes.len() < length {
-            bytes.extend_from_slice(&self.next().to_le_bytes());
-        }
-        bytes.truncate(length);
-        bytes
-    }
-
-    /// Text that compresses well.
-    pub fn text(&mut self, length: usize) -> Vec<u8> {
-        const WORDS: [&str; 8] = [
-            "image ",
-            "layer ",
-            "index\n",
-            "digest ",
-            "platform ",
-            "tag ",
-            "blob ",
-            "config\n",
-        ];
-        let mut text = Vec::with_capacity(length + 16);
-        while text.len() < length {
-            let mut bits = self.next();
-            for _ in 0..20 {
-                text.extend_from_slice(WORDS[(bits & 7) as usize].as_bytes());
-                bits >>= 3;
-            }
-        }
-        text.truncate(length);
-        text
-    }
 }
