@@ -80,7 +80,11 @@ impl NetNs {
         let dir = self.files();
         std::fs::create_dir_all(&dir).expect("/etc/netns");
         std::fs::write(dir.join("hosts"), text).expect("a file");
-        std::fs::write(dir.join("resolv.conf"), "nameserver 127.0.0.1\n").expect("a file");
+        std::fs::write(
+            dir.join("resolv.conf"),
+            "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n",
+        )
+        .expect("a file");
     }
 
     /// A tool to be run in here. Its environment is as [`tool`] makes it.
