@@ -1,1 +1,4 @@
-fn main() {}
+//! Tests that run the `bundle` program and the library against real registries and real tools.
+
+mod environment;
+mod support;
