@@ -44,6 +44,7 @@ pub use lock::{
     Origin,
 };
 pub use root::{
+    OCI_LAYOUT,
     BundleInfo, Entry, EntryKind, FILES_TYPE, LOCK_TYPE, MAX_SIGNATURES, ROOT_TYPE, Root,
     RootError, SIGNATURE_TYPE, TITLE, artifact_descriptor, artifact_manifest, check_name,
     check_version, root_descriptor,

@@ -134,6 +134,9 @@ pub enum TrustError {
     /// The signature is good, but what it signs is not the root of a bundle.
     #[error("what is signed is not the root of a bundle: {0}")]
     NotABundleRoot(String),
+    /// A bundle that was signed is not accepted without its signatures.
+    #[error("the bundle does not say of itself that it is unsigned")]
+    NotMadeUnsigned,
     /// A policy without keys would trust nothing, and must not be mistaken for one that checks.
     #[error("the trust policy names no key")]
     NoKeys,
@@ -213,6 +216,9 @@ impl TrustError {
             }
             Self::BelowThreshold { .. } => "name the missing approvals with --signature",
             Self::NotABundleRoot(_) => "this key also signs other things; this is not a bundle",
+            Self::NotMadeUnsigned => {
+                "--allow-unsigned is only for bundles made with --unsigned: check this one with --key"
+            }
             Self::NoKeys => "name at least one public key with --key",
             Self::TooManyKeys { .. } => "name only the keys that sign bundles",
             Self::BadThreshold { .. } => {

@@ -39,11 +39,11 @@ pub use policy::{NamedKey, SignatureInput, TrustPolicy};
 pub use public_key::PublicKey;
 pub use signing_key::SigningKey;
 pub use sigstore_bundle::{SIGSTORE_BUNDLE_V0_3, SigstoreBundle, SigstoreBundleError};
-pub use verified::Verified;
+pub use verified::{Verified, accept_unsigned};
 
 /// Artifact type of the root of a bundle. A trusted signature over any other document, for example
 /// over a container image that was signed with the same key, does not make it a bundle.
-pub const ROOT_ARTIFACT_TYPE: &str = "application/vnd.sneakernet.bundle.v1+json";
+pub const ROOT_ARTIFACT_TYPE: &str = crate::bundle::ROOT_TYPE;
 
 /// Largest key file that is read, in bytes.
 pub const MAX_KEY_FILE_BYTES: usize = 64 << 10;
@@ -52,7 +52,7 @@ pub const MAX_KEY_FILE_BYTES: usize = 64 << 10;
 pub const MAX_SIGNATURE_BYTES: usize = 64 << 10;
 
 /// Most signatures that are looked at for one bundle, embedded and detached ones together.
-pub const MAX_SIGNATURES: usize = 64;
+pub const MAX_SIGNATURES: usize = crate::bundle::MAX_SIGNATURES;
 
 /// Most keys that one policy may name.
 pub const MAX_KEYS: usize = 256;

@@ -88,6 +88,23 @@ impl TrustPolicy {
     }
 }
 
+/// Accepts the root of a bundle that nobody has signed, because the user said so. `made_unsigned` is
+/// what the root itself says: a bundle that was signed once is never accepted this way, for then
+/// somebody has taken its signatures away.
+///
+/// # Errors
+/// [`TrustError::NotMadeUnsigned`] for a bundle that does not say of itself that it is unsigned.
+pub fn accept_unsigned(
+    root: Vec<u8>,
+    made_unsigned: bool,
+) -> Result<Verified<Vec<u8>>, TrustError> {
+    if !made_unsigned {
+        return Err(TrustError::NotMadeUnsigned);
+    }
+    let decision = Decision { accepted: Vec::new(), rejected: Vec::new(), threshold: 0 };
+    Ok(Verified { value: root, decision })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::testing::{input, named, signing_key};

@@ -1,0 +1,163 @@
+//! What can stop `load`.
+
+use crate::{
+    bundle::BundleError,
+    oci::{Digest, Reference},
+    open::OpenError,
+    registry::RegistryError,
+};
+
+use super::relocation::RelocationError;
+
+/// Why nothing was tagged.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The bundle was not opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The bundle is damaged inside.
+    #[error("{error}")]
+    Damaged {
+        /// What is damaged.
+        error: BundleError,
+        /// An image that needs it.
+        image: String,
+        /// Blobs that were sent whole before.
+        sent: u64,
+        /// Blobs that were to be sent.
+        of: u64,
+    },
+    /// The whole of a pipe cannot be read before the first request.
+    #[error("--verify-first needs a file: what comes from a pipe can be read only once")]
+    VerifyFirstNeedsFile,
+    /// Two images would get one name.
+    #[error("{} names would be used for two different images", .0.len())]
+    Clash(Vec<Clash>),
+    /// Tags exist with other images.
+    #[error("{} tags exist at the destination with another image", .0.len())]
+    Conflict(Vec<Conflict>),
+    /// A name cannot be used at the destination.
+    #[error("{0}")]
+    Relocation(#[from] RelocationError),
+    /// The destination failed.
+    #[error("{error}")]
+    Destination {
+        /// The image at hand.
+        image: String,
+        /// What failed.
+        error: Box<RegistryError>,
+    },
+    /// The destination insists on every child of an index, and a smaller index is not allowed.
+    #[error("{destination} does not take an index of which only some platforms are there, and {reason}")]
+    SparseIndex {
+        /// Where it was to go.
+        destination: String,
+        /// Why no smaller index was made.
+        reason: &'static str,
+        /// The destination's own words.
+        error: Box<RegistryError>,
+    },
+    /// What was pushed does not come back.
+    #[error("{destination}: the registry does not give back what was pushed: {detail}")]
+    ReadBack {
+        /// Where it went.
+        destination: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A registry that takes only whole blobs failed in the middle of one that came from a pipe.
+    #[error("{error}; a blob that comes from a pipe cannot be sent again")]
+    PipeOnce {
+        /// What failed.
+        error: Box<RegistryError>,
+    },
+}
+
+/// Two images that would get one name.
+#[derive(Clone, Debug)]
+pub struct Clash {
+    /// The name.
+    pub destination: String,
+    /// The images.
+    pub sources: Vec<(Reference, Digest)>,
+}
+
+/// A tag that exists with another image.
+#[derive(Clone, Debug)]
+pub struct Conflict {
+    /// The tag's full name.
+    pub destination: String,
+    /// What it points to.
+    pub present: Digest,
+    /// What the bundle has for it.
+    pub wanted: Digest,
+}
+
+impl LoadError {
+    /// The destination's failure with one image.
+    pub(super) fn at(image: &str) -> impl Fn(RegistryError) -> Self {
+        let image = image.to_owned();
+        move |error| Self::Destination { image: image.clone(), error: Box::new(error) }
+    }
+
+    /// One line for each thing that is wrong, where there are several.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::Open(error) => error.details(),
+            Self::Damaged { image, sent, of, .. } => vec![
+                format!("it is part of {image}"),
+                format!(
+                    "nothing was tagged; {sent} of {of} blobs that were sent are complete and will \
+                     not be sent again"
+                ),
+            ],
+            Self::Clash(clashes) => clashes
+                .iter()
+                .flat_map(|clash| {
+                    let sources = clash.sources.iter();
+                    sources.map(|(from, digest)| {
+                        format!("{}  from {from} ({})", clash.destination, digest.short())
+                    })
+                })
+                .collect(),
+            Self::Conflict(conflicts) => conflicts
+                .iter()
+                .map(|c| {
+                    let (present, wanted) = (c.present.short(), c.wanted.short());
+                    format!("{}  is {present}, the bundle has {wanted}", c.destination)
+                })
+                .collect(),
+            Self::Destination { image, .. } if !image.is_empty() => vec![format!("for {image}")],
+            Self::SparseIndex { error, .. } => vec![error.to_string()],
+            _ => Vec::new(),
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Open(error) => error.hint(),
+            Self::Damaged { error, .. } => error.hint(),
+            Self::VerifyFirstNeedsFile => Some("write the stream to a file first".into()),
+            Self::Clash(_) => Some(
+                "keep more of the name (--layout host) or give one of them another (--map FROM=TO)"
+                    .into(),
+            ),
+            Self::Conflict(_) => Some(
+                "--on-conflict replace moves these tags, --on-conflict keep leaves them as they are"
+                    .into(),
+            ),
+            Self::Relocation(_) => Some("--map FROM=TO gives it another name".into()),
+            Self::Destination { error, .. } => error.hint(),
+            Self::SparseIndex { .. } => Some(
+                "in Distribution set `validation.manifests.indexes.platforms: none`, \
+                 or make the bundle with all platforms"
+                    .into(),
+            ),
+            Self::ReadBack { .. } => {
+                Some("the registry or something before it changes or loses content".into())
+            }
+            Self::PipeOnce { .. } => Some("load from a file: bundle load FILE".into()),
+        }
+    }
+}

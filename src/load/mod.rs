@@ -1,0 +1,157 @@
+//! `load`: from one signed file into a registry.
+//!
+//! The steps: **open** (signatures, metadata and framing, before any request; [`crate::open`]),
+//! **plan** ([`plan`]: where everything goes, what is there, what clashes), **blobs** ([`blobs`]), then
+//! **manifests**, read back, and only when all of that is done the **tags** ([`manifests`]), and a
+//! **receipt**. A load that dies leaves every old tag as it was; run again, it goes on.
+
+mod blobs;
+mod error;
+mod index;
+mod manifests;
+mod plan;
+mod receipt;
+mod relocation;
+
+pub use error::{Clash, Conflict, LoadError};
+pub use index::{IndexMode, Variant, Variants};
+pub use plan::{ImageState, LoadPlan, PlannedBlob, PlannedImage};
+pub use receipt::{BlobCounts, LoadedImage, Receipt, ReceiptSignature, TagState};
+pub use relocation::{MapRule, PathLayout, Place, Relocation, RelocationError};
+
+use crate::{
+    open::{self, Input, Medium, Trust},
+    progress::Progress,
+    registry::Client,
+    trust::Verified,
+    verify,
+};
+
+/// What to do with a tag that exists with another image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnConflict {
+    /// Stop before anything is pushed.
+    #[default]
+    Refuse,
+    /// Move the tag.
+    Replace,
+    /// Leave the tag, and do not push the image.
+    Keep,
+}
+
+/// What to load, how, and where to.
+#[derive(Debug)]
+pub struct LoadRequest {
+    /// The bundle.
+    pub input: Input,
+    /// Who may vouch for it.
+    pub trust: Trust,
+    /// How names are made.
+    pub relocation: Relocation,
+    /// What to do with tags that exist.
+    pub on_conflict: OnConflict,
+    /// What to do with indexes of which only some platforms are there.
+    pub index: IndexMode,
+    /// Whether all of the bundle is read and checked before the first request.
+    pub verify_first: bool,
+    /// Whether to stop after the plan.
+    pub dry_run: bool,
+    /// Blobs that are sent at a time, at least 1.
+    pub concurrency: usize,
+    /// When: seconds since 1970, for the receipt.
+    pub now: i64,
+}
+
+/// Loads the bundle.
+///
+/// # Errors
+/// When it is not trusted, damaged, clashes with what is there, or the destination fails. No tag is
+/// written unless everything is there.
+pub async fn load(
+    client: &Client,
+    request: LoadRequest,
+    progress: &dyn Progress,
+) -> Result<Receipt, LoadError> {
+    if request.verify_first && request.input == Input::Stdin {
+        return Err(LoadError::VerifyFirstNeedsFile);
+    }
+    let medium = tokio::task::block_in_place(|| {
+        open::open(&request.input, &request.trust, &mut |_, _, _, _| ())
+    })?;
+    progress.step("trusted", &trusted_text(&medium));
+    if request.verify_first
+        && let Medium::File(archive) = medium.value()
+    {
+        tokio::task::block_in_place(|| verify::read_all(archive, progress)).map_err(|error| {
+            LoadError::Open(open::OpenError::Bundle { name: request.input.to_string(), error })
+        })?;
+        progress.step("verified", "everything in the bundle");
+    }
+    push(client, medium, &request, progress).await
+}
+
+/// Pushes a bundle that somebody vouches for; there is no other way in.
+async fn push(
+    client: &Client,
+    medium: Verified<Medium>,
+    request: &LoadRequest,
+    progress: &dyn Progress,
+) -> Result<Receipt, LoadError> {
+    let decision = medium.decision().clone();
+    let mut medium = medium.into_value();
+    let host = request.relocation.to.host();
+    let images = plan::destinations(&medium, request)?;
+    client.ping(host).await.map_err(LoadError::at(""))?;
+    let mut plan = plan::make(client, &medium, request, images).await?;
+    progress.step("plan", &plan_text(&plan, &medium, request));
+    if request.dry_run {
+        return Ok(receipt::make(&medium, &plan, &decision, BlobCounts::default(), request));
+    }
+    let counts = blobs::push(client, &mut medium, &plan, request, progress).await?;
+    let mut pushed = manifests::push(client, &medium, &plan, request).await?;
+    progress.step("checked", &format!("{} images read back, every digest as signed", pushed.len()));
+    manifests::tag(client, &medium, &plan, &pushed, request).await?;
+    progress.step("tagged", &format!("{} images", pushed.len()));
+    for image in &mut plan.images {
+        if let Some(digest) = pushed.remove(&image.destination())
+            && digest != image.digest
+        {
+            progress.warn(&format!(
+                "{} is the smaller index {digest}; the bundle has {} with platforms that were left out",
+                image.destination(),
+                image.digest
+            ));
+            image.digest = digest;
+        }
+    }
+    Ok(receipt::make(&medium, &plan, &decision, counts, request))
+}
+
+fn trusted_text(medium: &Verified<Medium>) -> String {
+    let metadata = medium.value().metadata();
+    let info = &metadata.root.info;
+    let signed = medium.decision().accepted.iter();
+    let keys: Vec<_> = signed.map(|s| format!("{} ({})", s.name, s.fingerprint)).collect();
+    let by = if keys.is_empty() {
+        "NOT SIGNED".to_owned()
+    } else {
+        format!("signed by {}", keys.join(", "))
+    };
+    let root = metadata.root_digest();
+    format!("{} {}  root {root}  {by}  made {}", info.name, info.version, info.created)
+}
+
+fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String {
+    let (count, bytes) = plan.to_send(medium);
+    let there = plan.images.iter().filter(|image| !image.is_to_be_pushed()).count();
+    let kept = plan.images.iter().filter(|i| matches!(i.state, ImageState::Keep(_))).count();
+    let mut text = format!("{} images → {}", plan.images.len(), request.relocation.to);
+    text.push_str(&format!(
+        "\n{count} of {} blobs to send ({bytes} bytes), {there} images are there already",
+        plan.blobs.len()
+    ));
+    if kept > 0 {
+        text.push_str(&format!(", {kept} tags are kept as they are"));
+    }
+    text
+}

@@ -1,0 +1,241 @@
+//! What goes where: destinations, clashes between images, what is there already.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::{
+    Clash, Conflict, LoadError, LoadRequest, OnConflict,
+    index::{IndexMode, Variants},
+};
+use crate::{
+    bundle::{Class, EntryKind, MemberId},
+    oci::{Digest, Reference, Repository, TagOrDigest},
+    open::Medium,
+    registry::Client,
+};
+
+/// One image on its way.
+#[derive(Clone, Debug)]
+pub struct PlannedImage {
+    /// The name that it had.
+    pub source: Reference,
+    /// The repository that it goes to.
+    pub repository: Repository,
+    /// The tag that it gets; none when it is pinned by digest only.
+    pub tag: Option<String>,
+    /// Its manifest or index.
+    pub top: MemberId,
+    /// Digest of its manifest or index.
+    pub digest: Digest,
+    /// What the destination has.
+    pub state: ImageState,
+}
+
+/// What the destination has of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImageState {
+    /// The tag points to it, or (without a tag) the manifest is there.
+    Present,
+    /// The tag does not exist.
+    New,
+    /// The tag points to another image and is moved.
+    Replace(Digest),
+    /// The tag points to another image and stays.
+    Keep(Digest),
+}
+
+impl PlannedImage {
+    /// The full name at the destination.
+    pub fn destination(&self) -> String {
+        match &self.tag {
+            Some(tag) => format!("{}:{tag}", self.repository),
+            None => format!("{}@{}", self.repository, self.digest),
+        }
+    }
+
+    /// Whether anything is to be pushed for it.
+    pub fn is_to_be_pushed(&self) -> bool {
+        !matches!(self.state, ImageState::Present)
+    }
+}
+
+/// A blob and the repositories that need it.
+#[derive(Clone, Debug)]
+pub struct PlannedBlob {
+    /// The blob.
+    pub id: MemberId,
+    /// Paths at the destination, at least one.
+    pub repositories: Vec<Repository>,
+    /// An image that needs it.
+    pub image: u32,
+    /// Whether the first of the repositories has it.
+    pub present: bool,
+}
+
+/// Everything that a load will do.
+#[derive(Debug)]
+pub struct LoadPlan {
+    /// The images, sorted by source.
+    pub images: Vec<PlannedImage>,
+    /// The blobs, in the order in which they are in the bundle.
+    pub blobs: Vec<PlannedBlob>,
+    /// What the indexes of which only some platforms are in the bundle become.
+    pub variants: Variants,
+}
+
+impl LoadPlan {
+    /// Blobs that are to be sent, and their bytes.
+    pub fn to_send(&self, medium: &Medium) -> (u64, u64) {
+        let contents = &medium.metadata().plan.contents;
+        let sizes = self.blobs.iter().filter(|b| !b.present).map(|b| contents.member(b.id).size);
+        sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size))
+    }
+}
+
+/// Where everything goes, without asking anybody.
+///
+/// # Errors
+/// When a name cannot be used or two images would get one name.
+pub(super) fn destinations(
+    medium: &Medium,
+    request: &LoadRequest,
+) -> Result<Vec<PlannedImage>, LoadError> {
+    let metadata = medium.metadata();
+    let mut images = Vec::new();
+    let mut names: BTreeMap<String, BTreeSet<(Reference, Digest)>> = BTreeMap::new();
+    for (entry, top) in metadata.root.entries.iter().zip(metadata.plan.contents.entries()) {
+        let Some(source) = entry.reference.clone().filter(|_| entry.kind != EntryKind::Files)
+        else {
+            continue;
+        };
+        let image = PlannedImage {
+            repository: request.relocation.destination(&source)?,
+            tag: source.tag().map(str::to_owned),
+            top: *top,
+            digest: entry.descriptor.digest,
+            state: ImageState::New,
+            source,
+        };
+        let sources = names.entry(image.destination()).or_default();
+        sources.insert((image.source.clone(), image.digest));
+        images.push(image);
+    }
+    let clashes: Vec<Clash> = names
+        .into_iter()
+        .filter(|(_, sources)| {
+            let digests: BTreeSet<_> = sources.iter().map(|(_, digest)| digest).collect();
+            digests.len() > 1
+        })
+        .map(|(destination, sources)| Clash { destination, sources: sources.into_iter().collect() })
+        .collect();
+    if clashes.is_empty() { Ok(images) } else { Err(LoadError::Clash(clashes)) }
+}
+
+/// Asks the destination what it has.
+///
+/// # Errors
+/// When it does not answer, or has tags that must not be moved.
+pub(super) async fn make(
+    client: &Client,
+    medium: &Medium,
+    request: &LoadRequest,
+    images: Vec<PlannedImage>,
+) -> Result<LoadPlan, LoadError> {
+    let variants = Variants::find(medium, request.index)?;
+    let asked = images.into_iter().map(|image| ask(client, &variants, request, image));
+    let images: Vec<PlannedImage> =
+        stream::iter(asked).buffered(request.concurrency.max(1)).try_collect().await?;
+    let conflicts: Vec<Conflict> = images
+        .iter()
+        .filter_map(|image| match image.state {
+            ImageState::Replace(present) | ImageState::Keep(present) => Some(Conflict {
+                destination: image.destination(),
+                present,
+                wanted: image.digest,
+            }),
+            ImageState::New | ImageState::Present => None,
+        })
+        .collect();
+    if request.on_conflict == OnConflict::Refuse && !conflicts.is_empty() {
+        return Err(LoadError::Conflict(conflicts));
+    }
+    let blobs = needed_blobs(medium, &images);
+    let contents = &medium.metadata().plan.contents;
+    let asked = blobs.into_iter().map(|mut blob| {
+        let image = images[blob.image as usize].destination();
+        async move {
+            let member = contents.member(blob.id);
+            let first = &blob.repositories[0];
+            blob.present = client
+                .blob_exists(first, &member.digest, member.size)
+                .await
+                .map_err(LoadError::at(&image))?;
+            Ok::<_, LoadError>(blob)
+        }
+    });
+    let blobs = stream::iter(asked).buffered(request.concurrency.max(1)).try_collect().await?;
+    Ok(LoadPlan { images, blobs, variants })
+}
+
+async fn ask(
+    client: &Client,
+    variants: &Variants,
+    request: &LoadRequest,
+    mut image: PlannedImage,
+) -> Result<PlannedImage, LoadError> {
+    let what = match &image.tag {
+        Some(tag) => TagOrDigest::Tag(tag.clone()),
+        None => TagOrDigest::Digest(image.digest),
+    };
+    let head = client
+        .manifest_head(&image.repository, &what)
+        .await
+        .map_err(LoadError::at(&image.destination()))?;
+    let smaller = variants.smaller(image.top).map(|variant| variant.digest);
+    let expected = match request.index {
+        IndexMode::Filter => vec![smaller.unwrap_or(image.digest)],
+        IndexMode::Keep => vec![image.digest],
+        IndexMode::Auto => vec![Some(image.digest), smaller].into_iter().flatten().collect(),
+    };
+    image.state = match head.and_then(|head| head.digest) {
+        None => ImageState::New,
+        Some(digest) if expected.contains(&digest) => ImageState::Present,
+        Some(digest) if request.on_conflict == OnConflict::Keep => ImageState::Keep(digest),
+        Some(digest) => ImageState::Replace(digest),
+    };
+    Ok(image)
+}
+
+/// Every blob that an image to be pushed needs, once, with all repositories that need it.
+fn needed_blobs(medium: &Medium, images: &[PlannedImage]) -> Vec<PlannedBlob> {
+    let contents = &medium.metadata().plan.contents;
+    let mut needed: BTreeMap<MemberId, PlannedBlob> = BTreeMap::new();
+    let mut seen: HashMap<MemberId, BTreeSet<&Repository>> = HashMap::new();
+    for (number, image) in (0_u32..).zip(images) {
+        if !image.is_to_be_pushed() || matches!(image.state, ImageState::Keep(_)) {
+            continue;
+        }
+        for document in contents.closure(image.top) {
+            if contents.member(document).class != Class::Document {
+                continue;
+            }
+            for id in contents.references(document) {
+                if contents.member(*id).class == Class::Document {
+                    continue;
+                }
+                if !seen.entry(*id).or_default().insert(&image.repository) {
+                    continue;
+                }
+                let blob = needed.entry(*id).or_insert_with(|| PlannedBlob {
+                    id: *id,
+                    repositories: Vec::new(),
+                    image: number,
+                    present: false,
+                });
+                blob.repositories.push(image.repository.clone());
+            }
+        }
+    }
+    needed.into_values().collect()
+}
