@@ -238,7 +238,7 @@ mod tests {
             .parse()
             .unwrap();
         let armed = ArmedFaults::new(plan).unwrap();
-        let mut next = || armed.select(&Method::GET, &Uri::from_static("/v2/"));
+        let next = || armed.select(&Method::GET, &Uri::from_static("/v2/"));
         assert_eq!(next(), Some(Fault::Reset));
         assert!(matches!(next(), Some(Fault::Status { code: 503, .. })));
         assert_eq!(next(), None);
