@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod oci;
 pub mod progress;
 pub mod registry;
