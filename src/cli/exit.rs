@@ -139,14 +139,6 @@ impl fmt::Display for CliError {
 
 impl std::error::Error for CliError {}
 
-impl From<crate::request::RequestError> for CliError {
-    fn from(error: crate::request::RequestError) -> Self {
-        Self::usage(&error)
-            .details(error.problems())
-            .maybe_hint(error.hint())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,9 +5,10 @@ use std::{
     os::unix::net::UnixStream,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use signal_hook::{
@@ -17,6 +18,9 @@ use signal_hook::{
 use tokio::sync::Notify;
 
 use super::exit::Exit;
+
+/// How long the first signal waits for a prompt to put the terminal in order again.
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// What happens at the first signal.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +34,19 @@ struct Shared {
     received: Arc<AtomicBool>,
     /// Set by a command that ends by itself when it is told to.
     handled: AtomicBool,
+    /// How many prompts have changed the terminal.
+    held: AtomicUsize,
     notify: Notify,
+}
+
+/// While it lives, the first signal waits a moment before it ends the program.
+#[derive(Debug)]
+pub struct Hold<'a>(&'a Shared);
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Interrupt {
@@ -78,8 +94,19 @@ impl Interrupt {
         self.shared.received.load(Ordering::SeqCst)
     }
 
-    fn fire(&self, first: impl FnOnce()) {
+    /// For a prompt that has switched the echo of the terminal off: gives it the time to switch
+    /// it on again.
+    pub fn hold(&self) -> Hold<'_> {
+        self.shared.held.fetch_add(1, Ordering::SeqCst);
+        Hold(&self.shared)
+    }
+
+    pub(super) fn fire(&self, first: impl FnOnce()) {
         self.shared.received.store(true, Ordering::SeqCst);
+        let deadline = Instant::now() + PATIENCE;
+        while self.shared.held.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(5));
+        }
         if self.shared.handled.load(Ordering::SeqCst) {
             self.shared.notify.notify_waiters();
         } else {
@@ -107,6 +134,20 @@ mod tests {
         assert!(interrupt.was_received());
         // Whoever asks later is not left waiting.
         interrupt.received().await;
+    }
+
+    #[test]
+    fn a_prompt_is_waited_for_but_not_for_ever() {
+        let interrupt = Interrupt::default();
+        let hold = interrupt.hold();
+        let start = Instant::now();
+        let mut ended = false;
+        interrupt.fire(|| ended = true);
+        assert!(ended && start.elapsed() >= PATIENCE);
+        drop(hold);
+        let start = Instant::now();
+        interrupt.fire(|| ());
+        assert!(start.elapsed() < PATIENCE);
     }
 
     #[test]

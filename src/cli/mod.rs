@@ -3,13 +3,16 @@
 
 mod args;
 pub mod commands;
+mod errors;
 pub mod escape;
 pub mod exit;
 pub mod human;
 mod interrupt;
+pub mod keys;
 mod meter;
 pub mod output;
 mod progress;
+pub mod prompt;
 pub mod table;
 pub mod values;
 
