@@ -75,6 +75,7 @@ pub enum Format {
 
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "General options")]
 pub struct GlobalArgs {
     /// The form of what is printed to standard output
     #[arg(

@@ -111,7 +111,6 @@ fn what_cannot_be_meant_is_refused_with_exit_code_2() {
     for line in [
         "",
         "frobnicate",
-        "create",
         "create --key k --unsigned",
         "create --unsigned --lock l --no-lock",
         "create --unsigned --platform linux",

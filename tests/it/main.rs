@@ -1,1 +1,3 @@
-fn main() {}
+//! Tests that run the `bundle` program and the library against real registries and real tools.
+
+mod cli;

@@ -52,7 +52,6 @@ pub struct CreateArgs {
         env = "BUNDLE_KEY",
         value_delimiter = '\n'
     )]
-    #[arg(required_unless_present = "unsigned")]
     pub key: Vec<PathBuf>,
     /// Make a bundle that nobody has signed; it says so, and `load` refuses it unless told
     /// otherwise
@@ -99,6 +98,10 @@ impl CreateArgs {
     /// # Errors
     /// With exit code 2.
     pub fn check(&self, format: Format) -> Result<(), CliError> {
+        if self.key.is_empty() && !self.unsigned {
+            return Err(CliError::usage("no key to sign the bundle with")
+                .hint("--key cosign.key (`bundle keygen` makes one), or --unsigned"));
+        }
         self.registry.check()?;
         self.inputs.check(self.registry.password_stdin)?;
         if self.writes_to_stdout() && format == Format::Json {
@@ -192,8 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn one_stream_is_not_used_twice() {
+    fn a_key_is_needed_and_one_stream_is_not_used_twice() {
         for (line, ok) in [
+            ("create -o x --images-from -", false),
+            ("create --key k -o x --images-from -", true),
             ("create --unsigned -o x --images-from -", true),
             (
                 "create --unsigned -o x --images-from - --images-from -",
