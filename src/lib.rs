@@ -2,7 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+<<<<<<< HEAD
 pub mod bundle;
+=======
+pub mod cli;
+>>>>>>> cli
 pub mod oci;
 pub mod progress;
 pub mod registry;

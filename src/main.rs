@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `bundle`, see [`sneakernet::cli`].
+
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    sneakernet::cli::main()
+}

@@ -1,1 +1,199 @@
-//! The client side of the OCI distribution specification.
+//! A client for registries (OCI distribution specification 1.1), for both directions.
+//!
+//! What it promises: a credential goes to its own origin and to the token service that this origin
+//! named, nowhere else; nothing that a server says is believed where it can be computed; no body
+//! is read without a cap or waited for without a limit; what fails for a moment is tried again,
+//! and what the user must know is in the error.
+
+mod auth;
+mod blob;
+mod body;
+mod chunked;
+mod config;
+mod credentials;
+mod error;
+mod host;
+mod http;
+pub mod login;
+mod media;
+mod origin;
+mod pull;
+mod push;
+mod retry;
+mod secret;
+#[cfg(test)]
+pub(crate) mod test_server;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod upload;
+
+use std::{fmt, sync::Arc};
+
+use reqwest::{Method, header::HeaderMap};
+
+use self::{
+    auth::scope::Scopes,
+    body::Payload,
+    host::Host,
+    transport::{Call, Transport},
+};
+pub use self::{
+    blob::BlobStream,
+    body::{BlobReader, BlobSource, OpenBlob},
+    chunked::ChunkedUpload,
+    config::{ClientConfig, CredentialConfig, Environment, Mirror, MirrorError, ProxyUse},
+    credentials::{Credential, CredentialError},
+    error::{Asked, ConnectionFault, RegistryError, ServerMessage},
+    pull::{ManifestHead, PulledManifest},
+    push::Mount,
+    secret::Secret,
+    upload::UploadSession,
+};
+use crate::oci::Repository;
+
+/// A client for any number of registries. Clones share connections, tokens and what was learned
+/// about hosts.
+#[derive(Clone)]
+pub struct Client {
+    transport: Arc<Transport>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// Makes a client. Nothing is asked of anybody yet.
+    ///
+    /// # Errors
+    /// When a CA file or a host name in the configuration cannot be used.
+    pub fn new(config: ClientConfig) -> Result<Self, RegistryError> {
+        Ok(Self {
+            transport: Arc::new(Transport::new(config)?),
+        })
+    }
+
+    /// Checks that a registry answers at `host` (`HOST[:PORT]`). Every other method does the same
+    /// by itself, once per host.
+    ///
+    /// # Errors
+    /// When there is no connection, or what answers is not a registry.
+    pub async fn ping(&self, host: &str) -> Result<(), RegistryError> {
+        let name = config::normal_host(host).ok_or_else(|| RegistryError::Host(host.to_owned()))?;
+        let host = self.transport.host(&name);
+        self.transport.base(&host).await.map(|_| ())
+    }
+
+    /// Shows a host the credential that is kept for it; `false` when it wants none.
+    ///
+    /// # Errors
+    /// Also when it refuses the credential.
+    pub async fn check_credential(&self, host: &str) -> Result<bool, RegistryError> {
+        let name = config::normal_host(host).ok_or_else(|| RegistryError::Host(host.to_owned()))?;
+        let host = self.transport.host(&name);
+        let base = self.transport.base(&host).await?;
+        let wanted = !host.challenges(base).is_empty();
+        let mut url = base.url.clone();
+        url.set_path("/v2/");
+        let call = Call {
+            method: Method::GET,
+            url,
+            host: host.clone(),
+            path: String::new(),
+            scopes: Scopes::default(),
+            headers: HeaderMap::new(),
+            body: Payload::Empty,
+            what: format!("login to `{name}`"),
+        };
+        let answer = self.transport.send(&call).await?;
+        match answer.status().is_success() {
+            true => Ok(wanted),
+            false => Err(self.transport.error(answer).await),
+        }
+    }
+
+    /// What servers asked to be shown to the user since the last time (distribution specification,
+    /// "Warnings"), each text once, with the host in front.
+    pub fn take_warnings(&self) -> Vec<String> {
+        self.transport.take_warnings()
+    }
+
+    /// Where a repository is read: at its mirror, if it has one.
+    fn read_place(&self, repository: &Repository) -> Place {
+        let mirrors = &self.transport.config.mirrors;
+        let asked = mirrors.iter().find_map(|mirror| mirror.apply(repository));
+        self.place(asked.unwrap_or_else(|| repository.clone()), repository)
+    }
+
+    /// Where a repository is written: at itself.
+    fn write_place(&self, repository: &Repository) -> Place {
+        self.place(repository.clone(), repository)
+    }
+
+    fn place(&self, asked: Repository, shown: &Repository) -> Place {
+        Place {
+            client: self.clone(),
+            host: self.transport.host(asked.host()),
+            asked,
+            shown: shown.clone(),
+        }
+    }
+}
+
+/// A repository as it is asked for, with the name under which errors speak of it.
+#[derive(Clone)]
+struct Place {
+    client: Client,
+    host: Arc<Host>,
+    asked: Repository,
+    shown: Repository,
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Place({})", self.shown)
+    }
+}
+
+impl Place {
+    fn transport(&self) -> &Transport {
+        &self.client.transport
+    }
+
+    /// A request below `/v2/<name>/`; `rest` is a path of checked parts, perhaps with a query.
+    async fn call(
+        &self,
+        method: Method,
+        rest: &str,
+        scopes: Scopes,
+        what: String,
+    ) -> Result<Call, RegistryError> {
+        let base = self.transport().base(&self.host).await?;
+        let path = format!("/v2/{}/{rest}", self.asked.path());
+        let url = base
+            .url
+            .join(&path)
+            .map_err(|_| RegistryError::Usage(format!("`{path}` cannot be part of an address")))?;
+        Ok(Call {
+            method,
+            url,
+            host: self.host.clone(),
+            path: self.asked.path().to_owned(),
+            scopes,
+            headers: HeaderMap::new(),
+            body: Payload::Empty,
+            what,
+        })
+    }
+
+    fn pull_scopes(&self) -> Scopes {
+        Scopes::pull(self.asked.path())
+    }
+
+    fn push_scopes(&self) -> Scopes {
+        Scopes::push(self.asked.path())
+    }
+}

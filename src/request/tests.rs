@@ -118,7 +118,7 @@ fn mistakes_are_named_with_their_place() {
         ),
         (
             "apiVersion: sneakernet/v1\nkind: Bundle\nmetadata: {version: '1'}\n".to_owned(),
-            "bundle.yaml:3:11: the key `name` is missing",
+            "bundle.yaml:3:12: the key `name` is missing",
         ),
     ] {
         assert_eq!(problems_of(&text), [expected], "{text}");

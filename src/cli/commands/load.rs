@@ -1,0 +1,170 @@
+//! `bundle load`.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::cli::{
+    Context,
+    args::{RegistryArgs, TrustArgs, one_reader_of_stdin},
+    exit::{CliError, Exit},
+    values::{self, Destination, MapRule, is_dash},
+};
+
+/// Push a bundle into a registry
+///
+/// Checks the signatures before anything is sent, sends what the registry does not have, reads it
+/// back, and sets the tags last: a load that dies has changed no tag. Run it again and it goes on.
+/// Needs no room on a disk.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bundle load calico.bundle.tar.zst --to registry.local:5000 --key cosign.pub
+  bundle load calico.bundle.tar.zst --to harbor.local/mirror --key cosign.pub --dry-run
+  ssh gateway cat calico.bundle.tar.zst | bundle load - --to registry.local:5000 --key cosign.pub
+
+Where quay.io/tigera/cni:v3.16.1 goes with --to registry.local:5000:
+  --layout strip   registry.local:5000/tigera/cni:v3.16.1
+  --layout host    registry.local:5000/quay.io/tigera/cni:v3.16.1
+  --layout last2   registry.local:5000/tigera/cni:v3.16.1
+  --layout flat    registry.local:5000/cni:v3.16.1")]
+pub struct LoadArgs {
+    /// The bundle (`-` for standard input)
+    pub file: PathBuf,
+    /// The registry, and what every repository in it starts with
+    #[arg(long, value_name = "HOST[:PORT][/PREFIX]", env = "BUNDLE_TO")]
+    pub to: Destination,
+    /// How names at the destination are made of those in the bundle
+    #[arg(long, env = "BUNDLE_LAYOUT", value_enum, default_value_t)]
+    pub layout: Layout,
+    /// Send images whose name starts with FROM to the path TO; may be repeated, the longest FROM
+    /// counts
+    #[arg(
+        long,
+        value_name = "FROM=TO",
+        env = "BUNDLE_MAP",
+        value_delimiter = ','
+    )]
+    pub map: Vec<MapRule>,
+    /// What happens when a tag exists at the destination and is something else
+    #[arg(long, env = "BUNDLE_ON_CONFLICT", value_enum, default_value_t)]
+    pub on_conflict: OnConflict,
+    /// What is sent of a multi-platform image of which the bundle has some platforms only
+    #[arg(long, env = "BUNDLE_INDEX", value_enum, default_value_t)]
+    pub index: IndexMode,
+    /// Read and check the whole file before the first request
+    #[arg(long, env = "BUNDLE_VERIFY_FIRST", value_parser = values::switch)]
+    pub verify_first: bool,
+    /// Write what was done to this file, as JSON
+    #[arg(long, value_name = "FILE", env = "BUNDLE_RECEIPT")]
+    pub receipt: Option<PathBuf>,
+    /// Show what would be done, and change nothing
+    #[arg(long, env = "BUNDLE_DRY_RUN", value_parser = values::switch)]
+    pub dry_run: bool,
+    /// What makes the bundle trusted.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+    /// How registries are spoken to.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// How names at the destination are made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Layout {
+    /// Leave out the host, as a registry mirror needs it
+    #[default]
+    Strip,
+    /// Keep the host as the first part of the path
+    Host,
+    /// Keep the last two parts of the name as it was written
+    Last2,
+    /// Keep the last part only
+    Flat,
+}
+
+/// What happens to tags that exist.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OnConflict {
+    /// Stop before anything is sent
+    #[default]
+    Refuse,
+    /// Let the tag point to what the bundle has
+    Replace,
+    /// Leave the tag as it is
+    Keep,
+}
+
+/// What is sent of an index that is not complete.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum IndexMode {
+    /// The index as it is, or a smaller one where the registry insists on every platform
+    #[default]
+    Auto,
+    /// The index as it is
+    Keep,
+    /// A smaller index, which has another digest
+    Filter,
+}
+
+impl LoadArgs {
+    /// Refuses what the grammar of the arguments cannot.
+    ///
+    /// # Errors
+    /// With exit code 2.
+    pub fn check(&self) -> Result<(), CliError> {
+        self.trust.check()?;
+        self.registry.check()?;
+        let from_stdin = is_dash(&self.file);
+        one_reader_of_stdin([
+            ("the bundle", usize::from(from_stdin)),
+            (
+                "--password-stdin",
+                usize::from(self.registry.password_stdin),
+            ),
+        ])
+        .map_err(|error| error.hint("bundle login HOST stores the password beforehand"))?;
+        if from_stdin && self.verify_first {
+            return Err(CliError::usage(
+                "--verify-first reads the bundle twice: it must be a file",
+            )
+            .hint("leave it out: what is damaged is found before its image is tagged"));
+        }
+        Ok(())
+    }
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Always, with exit code 1: the flow is not connected yet.
+pub async fn run(args: LoadArgs, _context: &Context) -> Result<(), CliError> {
+    args.check()?;
+    Err(CliError::new(Exit::Internal, "internal: not wired"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::tests::parsed;
+
+    #[test]
+    fn what_cannot_be_together_is_refused() {
+        for (line, ok) in [
+            ("load f --to r --key k", true),
+            ("load f --to r", false),
+            ("load f --to r --allow-unsigned", true),
+            ("load - --to r --key k", true),
+            ("load - --to r --key k --verify-first", false),
+            ("load - --to r --key k --username u --password-stdin", false),
+            ("load f --to r --key k --username u --password-stdin", true),
+        ] {
+            let crate::cli::args::Command::Load(args) = parsed(line).command else {
+                panic!("{line}");
+            };
+            let checked = args.check();
+            assert_eq!(checked.is_ok(), ok, "{line}");
+            assert!(checked.is_ok() || checked.unwrap_err().exit == Exit::Usage);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What the errors of the library mean for the exit code. Those of the registry client mean one
+//! thing at the source and another at the destination, so the flows say it.
+
+use std::io::ErrorKind;
+
+use super::exit::{CliError, Exit};
+use crate::{request::RequestError, serve::ServeError, trust::TrustError};
+
+impl From<RequestError> for CliError {
+    fn from(error: RequestError) -> Self {
+        Self::usage(&error)
+            .details(error.problems())
+            .maybe_hint(error.hint())
+    }
+}
+
+impl From<TrustError> for CliError {
+    fn from(error: TrustError) -> Self {
+        let exit = match &error {
+            TrustError::NoSignature
+            | TrustError::TooManySignatures { .. }
+            | TrustError::NoTrustedSignature { .. }
+            | TrustError::BelowThreshold { .. }
+            | TrustError::NotABundleRoot(_) => Exit::Untrusted,
+            TrustError::NoKeys
+            | TrustError::TooManyKeys { .. }
+            | TrustError::BadThreshold { .. }
+            | TrustError::BadKeyFile { .. }
+            | TrustError::WrongPassword { .. }
+            | TrustError::KeyFileExists { .. }
+            | TrustError::PasswordNotText { .. } => Exit::Usage,
+            // A file that was named and is not there is a wrong name.
+            TrustError::Io { cause, .. } if cause.kind() == ErrorKind::NotFound => Exit::Usage,
+            TrustError::Io { .. } => Exit::LocalIo,
+            TrustError::Random(_) | TrustError::Encode | TrustError::SelfCheck => Exit::Internal,
+        };
+        Self::new(exit, &error)
+            .details(error.details())
+            .maybe_hint(error.hint())
+    }
+}
+
+impl From<ServeError> for CliError {
+    fn from(error: ServeError) -> Self {
+        let exit = match &error {
+            ServeError::NotAStore { .. }
+            | ServeError::Layout { .. }
+            | ServeError::InUse { .. }
+            | ServeError::Tls { .. } => Exit::Usage,
+            ServeError::Listen { .. } | ServeError::Store { .. } => Exit::LocalIo,
+            ServeError::Stopped | ServeError::Signals(_) => Exit::Internal,
+        };
+        Self::new(exit, &error).maybe_hint(error.hint())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::RequestBuilder;
+
+    #[test]
+    fn what_is_not_trusted_has_a_code_of_its_own() {
+        let exit = |error: TrustError| CliError::from(error).exit;
+        assert_eq!(exit(TrustError::NoSignature), Exit::Untrusted);
+        assert_eq!(exit(TrustError::NoKeys), Exit::Usage);
+        let io = |kind: ErrorKind| TrustError::Io {
+            file: "x".into(),
+            action: "read",
+            cause: kind.into(),
+        };
+        assert_eq!(exit(io(ErrorKind::NotFound)), Exit::Usage);
+        assert_eq!(exit(io(ErrorKind::PermissionDenied)), Exit::LocalIo);
+    }
+
+    #[test]
+    fn a_request_that_is_wrong_twice_is_shown_in_full() {
+        let mut builder = RequestBuilder::new();
+        builder.image("A").image("B");
+        let error = CliError::from(builder.build().unwrap_err());
+        assert_eq!((error.exit, error.details.len()), (Exit::Usage, 2));
+        let mut builder = RequestBuilder::new();
+        builder.image("A");
+        let error = CliError::from(builder.build().unwrap_err());
+        assert!(
+            error.details.is_empty() && error.message.contains("`A`"),
+            "{error:?}"
+        );
+    }
+}

@@ -1,0 +1,109 @@
+//! Numbers as people read them.
+
+use std::time::Duration;
+
+const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+
+/// A number of bytes: `0 B`, `71.2 MiB`, `1.62 GiB`; three significant digits.
+pub fn bytes(count: u64) -> String {
+    let (number, unit) = scaled(count);
+    format!("{number} {unit}")
+}
+
+/// So much of so much, in the unit of the whole: `1.21 / 1.62 GiB`.
+pub fn part_of(done: u64, total: u64) -> String {
+    let (total_number, unit) = scaled(total);
+    let exponent = UNITS.iter().position(|u| *u == unit).map_or(0, |at| at + 1);
+    let done = if exponent == 0 {
+        done.to_string()
+    } else {
+        digits(done as f64 / 1024_f64.powi(exponent as i32))
+    };
+    format!("{done} / {total_number} {unit}")
+}
+
+/// A rate: `96.0 MiB/s`.
+pub fn rate(bytes_per_second: f64) -> String {
+    // Negative and not-a-number become 0 by the cast.
+    format!("{}/s", bytes(bytes_per_second as u64))
+}
+
+/// A time that something took or will take: `2.1 s`, `4 min 5 s`, `3 h 7 min`.
+pub fn duration(time: Duration) -> String {
+    let seconds = time.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", time.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+/// `1 image`, `41 images`.
+pub fn count(number: usize, singular: &str, plural: &str) -> String {
+    let noun = if number == 1 { singular } else { plural };
+    format!("{number} {noun}")
+}
+
+fn scaled(count: u64) -> (String, &'static str) {
+    if count < 1024 {
+        return (count.to_string(), "B");
+    }
+    let mut number = count as f64 / 1024.0;
+    let mut unit = 0;
+    // 1023.5 would be rounded to 1024.
+    while number >= 1023.5 && unit + 1 < UNITS.len() {
+        number /= 1024.0;
+        unit += 1;
+    }
+    (digits(number), UNITS[unit])
+}
+
+fn digits(number: f64) -> String {
+    if number < 9.995 {
+        format!("{number:.2}")
+    } else if number < 99.95 {
+        format!("{number:.1}")
+    } else {
+        format!("{number:.0}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_three_digits() {
+        for (count, shown) in [
+            (0, "0 B"),
+            (1023, "1023 B"),
+            (1024, "1.00 KiB"),
+            (74_658_611, "71.2 MiB"),
+            (155_189_248, "148 MiB"),
+            (1_739_461_755, "1.62 GiB"),
+            ((1 << 20) - 1, "1.00 MiB"),
+            (u64::MAX, "16.0 EiB"),
+        ] {
+            assert_eq!(bytes(count), shown);
+        }
+        assert_eq!(part_of(1_299_227_607, 1_739_461_755), "1.21 / 1.62 GiB");
+        assert_eq!(part_of(5, 100), "5 / 100 B");
+        assert_eq!(part_of(0, 0), "0 / 0 B");
+        assert_eq!(rate(f64::NAN), "0 B/s");
+        assert_eq!(rate(-1.0), "0 B/s");
+    }
+
+    #[test]
+    fn durations_get_coarser() {
+        for (millis, shown) in [
+            (40, "0.0 s"),
+            (2_140, "2.1 s"),
+            (17_400, "17 s"),
+            (245_000, "4 min 5 s"),
+            (11_220_000, "3 h 7 min"),
+        ] {
+            assert_eq!(duration(Duration::from_millis(millis)), shown);
+        }
+    }
+}

@@ -1,0 +1,414 @@
+//! What can go wrong between this program and a registry.
+
+use std::{fmt, io, path::PathBuf, time::Duration};
+
+use reqwest::{Method, StatusCode};
+
+use super::credentials::CredentialError;
+use crate::oci::Digest;
+
+/// What was asked of whom; part of nearly every error. Holds no query and no credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// The HTTP method.
+    pub method: Method,
+    /// What it was about, with the repository by its true name: ``manifest `quay.io/a/b:1` ``.
+    pub what: String,
+    /// Scheme and host that were asked, which for a mirror is not the host in `what`.
+    pub origin: String,
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} at {}", self.method, self.what, self.origin)
+    }
+}
+
+/// The server's own words, clipped: the first of its OCI error list, where it sent one.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct ServerMessage {
+    /// The code, for example `MANIFEST_UNKNOWN` (distribution specification, "Error Codes").
+    pub code: Option<String>,
+    /// The message, at most 300 characters, control characters replaced.
+    pub message: Option<String>,
+}
+
+impl fmt::Display for ServerMessage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.code, &self.message) {
+            (Some(code), Some(message)) => write!(f, ": {code}: {message}"),
+            (Some(one), None) | (None, Some(one)) => write!(f, ": {one}"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+/// Why there is no usable connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionFault {
+    /// The name does not resolve.
+    Name,
+    /// Nobody answers, or the connection is refused.
+    Unreachable,
+    /// The certificate is not acceptable.
+    Certificate,
+    /// The other side speaks no TLS, or none that we speak.
+    Tls,
+    /// Connecting took longer than `connect_timeout`.
+    ConnectTimeout,
+    /// The connection was made and then broke.
+    Broken,
+    /// No byte for longer than `stall_timeout`.
+    Stalled,
+}
+
+impl fmt::Display for ConnectionFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Name => "the host name does not resolve",
+            Self::Unreachable => "no connection",
+            Self::Certificate => "the TLS certificate is not accepted",
+            Self::Tls => "no TLS connection",
+            Self::ConnectTimeout => "connecting took too long",
+            Self::Broken => "the connection broke",
+            Self::Stalled => "the connection stalled",
+        })
+    }
+}
+
+/// What can go wrong between this program and a registry.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// A CA file cannot be used.
+    #[error("CA file {}: {detail}", path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// The HTTP client cannot be made, or a request cannot be formed.
+    #[error("cannot set up HTTP: {0}")]
+    Setup(String),
+    /// A host name from the command line or a file is none.
+    #[error("`{0}` is not a registry host: expected HOST[:PORT]")]
+    Host(String),
+    /// Credentials could not be read. Going on without them would ask for something else.
+    #[error(transparent)]
+    Credentials(#[from] CredentialError),
+    /// No connection, or it broke.
+    #[error("{asked}: {fault}: {detail}")]
+    Connection {
+        /// What was asked.
+        asked: Box<Asked>,
+        /// The kind of fault.
+        fault: ConnectionFault,
+        /// The transport's own words.
+        detail: String,
+    },
+    /// The server answered with a status that is not a success.
+    #[error("{asked}: {status}{server}")]
+    Status {
+        /// What was asked.
+        asked: Box<Asked>,
+        /// The answer's status.
+        status: StatusCode,
+        /// The server's own words.
+        server: Box<ServerMessage>,
+        /// How long the server asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The server wants a kind of authentication that this program does not have.
+    #[error("{asked}: the registry offers only these kinds of authentication: {offered}")]
+    UnsupportedAuth {
+        /// What was asked.
+        asked: Box<Asked>,
+        /// The schemes it offers.
+        offered: String,
+    },
+    /// The token service said no, or something else than a token.
+    #[error("token for {scopes} from {realm}: {detail}")]
+    Token {
+        /// Scheme and host of the token service.
+        realm: String,
+        /// The scopes that were asked for.
+        scopes: String,
+        /// Why there is no token.
+        detail: String,
+        /// The status, when it was the service that refused.
+        status: Option<StatusCode>,
+        /// How long the server asks to be left alone.
+        retry_after: Option<Duration>,
+    },
+    /// The registry names a token service that credentials must not go to.
+    #[error("{origin} names {realm} as its token service, which is refused: {reason}")]
+    RealmRefused {
+        /// The registry.
+        origin: String,
+        /// Scheme and host of the realm.
+        realm: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// A redirect that is not followed.
+    #[error("{asked}: redirected to {target}, which is not followed: {reason}")]
+    RedirectRefused {
+        /// What was asked.
+        asked: Box<Asked>,
+        /// Scheme and host of the target.
+        target: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// The place that an upload was sent to is not acceptable.
+    #[error("{asked}: the registry sends the upload to {target}, which is refused: {reason}")]
+    UploadLocation {
+        /// What was asked.
+        asked: Box<Asked>,
+        /// Scheme and host of the location, or a note that there is none.
+        target: String,
+        /// Why.
+        reason: &'static str,
+    },
+    /// Something answers, but not a registry.
+    #[error("{asked}: what answers is not a registry: {detail}")]
+    NotARegistry {
+        /// What was asked.
+        asked: Box<Asked>,
+        /// What gave it away.
+        detail: String,
+    },
+    /// An answer that makes no sense for the question.
+    #[error("{asked}: unexpected answer: {detail}")]
+    Unexpected {
+        /// What was asked.
+        asked: Box<Asked>,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// More bytes than are read of such a thing.
+    #[error("{asked}: the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// What was asked.
+        asked: Box<Asked>,
+        /// The cap in bytes.
+        limit: u64,
+    },
+    /// The content does not have the size that was promised.
+    #[error("{asked}: {actual} bytes, expected {expected}")]
+    Size {
+        /// What was asked.
+        asked: Box<Asked>,
+        /// The promised size in bytes.
+        expected: u64,
+        /// The size that was announced or reached.
+        actual: u64,
+    },
+    /// The content does not have the digest that was promised.
+    #[error("{asked}: the content has digest {actual}, expected {expected}")]
+    DigestMismatch {
+        /// What was asked.
+        asked: Box<Asked>,
+        /// The promised digest.
+        expected: Digest,
+        /// The digest of the bytes, or the one that the registry stored it under.
+        actual: Digest,
+    },
+    /// A part of a blob was asked for and the registry sends the whole blob.
+    #[error("{asked}: the registry does not serve parts of a blob")]
+    RangeIgnored {
+        /// What was asked.
+        asked: Box<Asked>,
+    },
+    /// A Docker schema 1 manifest.
+    #[error(
+        "{asked}: this is a Docker schema 1 manifest, which cannot be carried: its digest is not that of its bytes"
+    )]
+    Schema1 {
+        /// What was asked.
+        asked: Box<Asked>,
+    },
+    /// The registry takes uploads only in one piece, and this one is in several.
+    #[error("{asked}: the registry does not take uploads in chunks")]
+    ChunkedUnsupported {
+        /// What was asked.
+        asked: Box<Asked>,
+    },
+    /// The registry has forgotten an upload that cannot be started again.
+    #[error("{asked}: the registry lost the upload at byte {offset}")]
+    UploadLost {
+        /// What was asked.
+        asked: Box<Asked>,
+        /// How many bytes had been taken.
+        offset: u64,
+    },
+    /// What was to be sent could not be read, or is not what it should be.
+    #[error("cannot read what is to be sent: {0}")]
+    Source(io::Error),
+    /// A range that does not lie within its blob, or an upload with another size than announced.
+    #[error("{0}")]
+    Usage(String),
+}
+
+impl RegistryError {
+    /// Whether the registry says that there is no such thing. Many registries say 401 or 403 for
+    /// what they do not want to talk about; those are not counted.
+    pub fn is_not_found(&self) -> bool {
+        self.status() == Some(StatusCode::NOT_FOUND)
+    }
+
+    /// Whether the registry or its token service refused the credentials, or wants some.
+    pub fn is_denied(&self) -> bool {
+        matches!(
+            self.status(),
+            Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        )
+    }
+
+    /// The status of the answer, where the failure is one.
+    pub fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Status { status, .. } => Some(*status),
+            Self::Token { status, .. } => *status,
+            _ => None,
+        }
+    }
+
+    /// The server's error code, for example `MANIFEST_BLOB_UNKNOWN`.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Status { server, .. } => server.code.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// How long the server asked to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } | Self::Token { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::CaFile { .. } => "--ca-file takes a file with PEM certificates",
+            Self::Host(_) => "leave out `https://` and any path",
+            Self::Credentials(error) => return error.hint(),
+            Self::Connection { fault, detail, .. } => return connection_hint(*fault, detail),
+            Self::Status { status, server, .. } => return status_hint(*status, server),
+            Self::Token { status, .. } => match status.map(|s| s.as_u16()) {
+                Some(401 | 403) => "check user name and password (`bundle login HOST`)",
+                _ => return None,
+            },
+            Self::UnsupportedAuth { .. } => "Basic and Bearer authentication are supported",
+            Self::RealmRefused { .. } => {
+                "have the registry name its token service with https, or name that host with --plain-http"
+            }
+            Self::UploadLocation { .. } => {
+                "behind a proxy that ends TLS, the registry must be told its outer address: have the proxy send \
+                 X-Forwarded-Proto and Host, or set the registry's external URL"
+            }
+            Self::NotARegistry { .. } => {
+                "check host and port; a proxy or a login page may have answered in its place"
+            }
+            Self::RangeIgnored { .. } => "fetch the whole blob instead",
+            Self::Schema1 { .. } => {
+                "copy the image with a current tool, which converts it, or ask its publisher for a current build"
+            }
+            Self::ChunkedUnsupported { .. } | Self::UploadLost { .. } => {
+                "load from a file instead of a pipe: then a blob can be sent again from its start"
+            }
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
+fn connection_hint(fault: ConnectionFault, detail: &str) -> Option<String> {
+    let text = match fault {
+        ConnectionFault::Name => "check the spelling of the host and the name service",
+        ConnectionFault::Unreachable | ConnectionFault::ConnectTimeout => {
+            "check host, port, firewall and proxy settings"
+        }
+        // What rustls says when the peer answers a handshake with text.
+        ConnectionFault::Tls if detail.contains("InvalidContentType") => {
+            "the host seems to speak plain HTTP: name it with --plain-http if that is meant"
+        }
+        ConnectionFault::Tls => "TLS 1.2 and 1.3 are spoken",
+        ConnectionFault::Certificate => {
+            "if the registry has a private certificate authority, name its certificate with --ca-file"
+        }
+        ConnectionFault::Broken | ConnectionFault::Stalled => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn status_hint(status: StatusCode, server: &ServerMessage) -> Option<String> {
+    let code = server.code.as_deref().unwrap_or_default();
+    let message = server.message.as_deref().unwrap_or_default();
+    let text = match (status.as_u16(), code) {
+        (_, "MANIFEST_BLOB_UNKNOWN") => {
+            "the registry misses something that the manifest names; where that is an image of another platform, its \
+             setting `validation.manifests.indexes.platforms: none` (Distribution) permits it"
+        }
+        (400, _) if message.contains("urls") => {
+            "layers with URLs are refused: permit them with `validation.manifests.urls.allow` (Distribution)"
+        }
+        (401, _) => {
+            "not found or not permitted: check the name, log in (`bundle login HOST`), and on registries with projects \
+             (Harbor, Quay, Artifactory) that the project exists"
+        }
+        (403, _) => {
+            "the credentials do not permit this; the project or repository may have to be created first"
+        }
+        (404, "NAME_UNKNOWN") => {
+            "the repository does not exist; some registries want it created first"
+        }
+        (412, _) => "the tag may be immutable",
+        (413, _) => {
+            "a proxy in front of the registry limits the size of requests (nginx: client_max_body_size)"
+        }
+        (429, _) => "the registry limits requests: log in, wait, or lower --concurrency",
+        (507, _) => "the registry's storage is full or over its quota",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_small_enough_to_be_passed_around() {
+        assert!(
+            size_of::<RegistryError>() <= 160,
+            "{}",
+            size_of::<RegistryError>()
+        );
+    }
+
+    #[test]
+    fn a_status_is_told_with_the_words_of_the_server() {
+        let error = RegistryError::Status {
+            asked: Box::new(Asked {
+                method: Method::GET,
+                what: "manifest `quay.io/a/b:1`".to_owned(),
+                origin: "https://quay.io".to_owned(),
+            }),
+            status: StatusCode::NOT_FOUND,
+            server: Box::new(ServerMessage {
+                code: Some("MANIFEST_UNKNOWN".to_owned()),
+                message: Some("manifest unknown".to_owned()),
+            }),
+            retry_after: None,
+        };
+        assert!(error.is_not_found());
+        assert_eq!(
+            error.to_string(),
+            "GET manifest `quay.io/a/b:1` at https://quay.io: 404 Not Found: MANIFEST_UNKNOWN: manifest unknown"
+        );
+    }
+}

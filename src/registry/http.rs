@@ -1,0 +1,352 @@
+//! One HTTP exchange: connection, TLS, time limits and caps, without any thought of registries.
+
+use std::{
+    error::Error as _,
+    fs, io,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::{Certificate, Client, ClientBuilder, Method, Request, Response, Url, redirect};
+use tokio::time::{Instant, timeout};
+
+use super::{
+    config::{ClientConfig, ProxyUse, normal_host},
+    error::{Asked, ConnectionFault, RegistryError},
+    origin,
+};
+
+/// How much longer than for a byte we wait for the answer to an uploaded body.
+const ANSWER_FACTOR: u32 = 5;
+/// Idle connections that are kept per host; more than any sensible concurrency.
+const IDLE_PER_HOST: usize = 32;
+/// Largest CA file, in bytes.
+const MAX_CA_FILE: u64 = 16 << 20;
+
+/// The HTTP clients, with and without certificate checks, and their time limits.
+pub(crate) struct Http {
+    checked: Client,
+    unchecked: Option<Client>,
+    unchecked_hosts: Vec<String>,
+    stall: Duration,
+}
+
+impl Http {
+    pub(crate) fn new(config: &ClientConfig) -> Result<Self, RegistryError> {
+        let roots = read_roots(config)?;
+        let setup = |error: reqwest::Error| RegistryError::Setup(deepest(&error));
+        // A machine without any root certificates can still speak plain HTTP and use its CA file.
+        let checked = builder(config)
+            .tls_certs_merge(roots.clone())
+            .build()
+            .or_else(|_| builder(config).tls_certs_only(roots).build())
+            .map_err(setup)?;
+        let unchecked_hosts: Vec<String> = config
+            .insecure_skip_tls_verify
+            .iter()
+            .map(|host| normal_host(host).ok_or_else(|| RegistryError::Host(host.clone())))
+            .collect::<Result<_, _>>()?;
+        let unchecked = match unchecked_hosts.is_empty() {
+            true => None,
+            false => Some(
+                builder(config)
+                    .tls_danger_accept_invalid_certs(true)
+                    .build()
+                    .map_err(setup)?,
+            ),
+        };
+        Ok(Self {
+            checked,
+            unchecked,
+            unchecked_hosts,
+            stall: config.stall_timeout,
+        })
+    }
+
+    /// Longest time without a byte.
+    pub(crate) fn stall(&self) -> Duration {
+        self.stall
+    }
+
+    /// A request that asks for bytes as they are.
+    pub(crate) fn request(&self, method: Method, url: &Url) -> reqwest::RequestBuilder {
+        let client = match &self.unchecked {
+            Some(unchecked) if self.unchecked_hosts.contains(&origin::host_port(url)) => unchecked,
+            _ => &self.checked,
+        };
+        client
+            .request(method, url.clone())
+            .header(reqwest::header::ACCEPT_ENCODING, "identity")
+    }
+
+    /// Sends a request and waits for the head of the answer, no longer than the body makes progress.
+    pub(crate) async fn execute(
+        &self,
+        request: reqwest::RequestBuilder,
+        progress: &Progress,
+        asked: &Asked,
+    ) -> Result<Response, RegistryError> {
+        let (client, request) = request.build_split();
+        let request: Request = request.map_err(|error| RegistryError::Setup(deepest(&error)))?;
+        tokio::select! {
+            done = client.execute(request) => done.map_err(|error| from_reqwest(&error, asked)),
+            () = progress.stalled(self.stall) => Err(stalled(asked)),
+        }
+    }
+
+    /// The next piece of a body; `None` at its end.
+    pub(crate) async fn chunk(
+        &self,
+        response: &mut Response,
+        asked: &Asked,
+    ) -> Result<Option<Bytes>, RegistryError> {
+        match timeout(self.stall, response.chunk()).await {
+            Ok(chunk) => chunk.map_err(|error| from_reqwest(&error, asked)),
+            Err(_) => Err(stalled(asked)),
+        }
+    }
+
+    /// A whole body of at most `cap` bytes. A body that trickles in is given up on in time.
+    pub(crate) async fn body(
+        &self,
+        response: &mut Response,
+        cap: usize,
+        asked: &Asked,
+    ) -> Result<Bytes, RegistryError> {
+        let too_large = || RegistryError::TooLarge {
+            asked: Box::new(asked.clone()),
+            limit: cap as u64,
+        };
+        let announced = response.content_length();
+        if announced.is_some_and(|size| size > cap as u64) {
+            return Err(too_large());
+        }
+        let read = async {
+            let Some(first) = self.chunk(response, asked).await? else {
+                return Ok(Bytes::new());
+            };
+            if announced == Some(first.len() as u64) {
+                return Ok(first);
+            }
+            let mut all = BytesMut::from(&first[..]);
+            while let Some(chunk) = self.chunk(response, asked).await? {
+                if all.len() + chunk.len() > cap {
+                    return Err(too_large());
+                }
+                all.extend_from_slice(&chunk);
+            }
+            match all.len() > cap {
+                true => Err(too_large()),
+                false => Ok(all.freeze()),
+            }
+        };
+        match timeout(self.stall * ANSWER_FACTOR, read).await {
+            Ok(done) => done,
+            Err(_) => Err(stalled(asked)),
+        }
+    }
+}
+
+fn builder(config: &ClientConfig) -> ClientBuilder {
+    let builder = Client::builder()
+        .user_agent(&config.user_agent)
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(config.connect_timeout)
+        .pool_max_idle_per_host(IDLE_PER_HOST)
+        .tcp_nodelay(true)
+        // Large parallel transfers are faster on connections of their own than as streams of one.
+        .http1_only();
+    match config.proxy {
+        ProxyUse::Environment => builder,
+        ProxyUse::None => builder.no_proxy(),
+    }
+}
+
+fn read_roots(config: &ClientConfig) -> Result<Vec<Certificate>, RegistryError> {
+    let mut roots = Vec::new();
+    for path in &config.ca_files {
+        let wrong = |detail: String| RegistryError::CaFile {
+            path: path.clone(),
+            detail,
+        };
+        let size = fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
+        if size > MAX_CA_FILE {
+            return Err(wrong(format!("larger than {MAX_CA_FILE} bytes")));
+        }
+        let pem = fs::read(path).map_err(|e| wrong(e.to_string()))?;
+        let found = Certificate::from_pem_bundle(&pem).map_err(|e| wrong(deepest(&e)))?;
+        if found.is_empty() {
+            return Err(wrong("no PEM certificate in it".to_owned()));
+        }
+        roots.extend(found);
+    }
+    Ok(roots)
+}
+
+fn stalled(asked: &Asked) -> RegistryError {
+    RegistryError::Connection {
+        asked: Box::new(asked.clone()),
+        fault: ConnectionFault::Stalled,
+        detail: "no data within the time limit".to_owned(),
+    }
+}
+
+fn from_reqwest(error: &reqwest::Error, asked: &Asked) -> RegistryError {
+    let fault = if error.is_dns() {
+        ConnectionFault::Name
+    } else if error.is_connect() {
+        match tls_error(error) {
+            Some(rustls::Error::InvalidCertificate(_)) => ConnectionFault::Certificate,
+            Some(_) => ConnectionFault::Tls,
+            None if error.is_timeout() => ConnectionFault::ConnectTimeout,
+            None => ConnectionFault::Unreachable,
+        }
+    } else {
+        ConnectionFault::Broken
+    };
+    RegistryError::Connection {
+        asked: Box::new(asked.clone()),
+        fault,
+        detail: deepest(error),
+    }
+}
+
+/// The TLS error at the bottom, if there is one.
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut source = error.source();
+    while let Some(inner) = source {
+        if let Some(tls) = inner.downcast_ref() {
+            return Some(tls);
+        }
+        // An `io::Error` hides what it wraps from `source`.
+        let wrapped = inner
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        if let Some(tls) = wrapped.and_then(|w| w.downcast_ref()) {
+            return Some(tls);
+        }
+        source = inner.source();
+    }
+    None
+}
+
+/// The innermost cause, which is the one that tells something; never the outermost, which shows
+/// the URL.
+fn deepest(error: &reqwest::Error) -> String {
+    let mut text = match error.source() {
+        Some(source) => source.to_string(),
+        None => "the HTTP client failed".to_owned(),
+    };
+    let mut source = error.source().and_then(|s| s.source());
+    while let Some(inner) = source {
+        text = inner.to_string();
+        source = inner.source();
+    }
+    text.chars().take(300).collect()
+}
+
+/// Whether a body that is being sent moves on. Time in which its own source is slow does not count.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    moved: Mutex<Instant>,
+    in_source: AtomicBool,
+    sent: AtomicBool,
+}
+
+impl Progress {
+    /// Of a request without a body.
+    pub(crate) fn none() -> Self {
+        Self {
+            moved: Mutex::new(Instant::now()),
+            in_source: AtomicBool::new(false),
+            sent: AtomicBool::new(false),
+        }
+    }
+
+    /// Of a request whose whole body is handed over at once.
+    pub(crate) fn at_once() -> Self {
+        let progress = Self::none();
+        progress.finished();
+        progress
+    }
+
+    /// The source is being read.
+    pub(crate) fn reading(&self) {
+        self.in_source.store(true, Ordering::Relaxed);
+    }
+
+    /// The source gave something, which is now being sent.
+    pub(crate) fn sending(&self) {
+        *self.moved.lock().unwrap_or_else(|e| e.into_inner()) = Instant::now();
+        self.in_source.store(false, Ordering::Relaxed);
+    }
+
+    /// Everything is handed over; the answer may take its time.
+    pub(crate) fn finished(&self) {
+        self.sending();
+        self.sent.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns when nothing has moved for too long.
+    async fn stalled(&self, stall: Duration) {
+        loop {
+            let limit = match self.sent.load(Ordering::Relaxed) {
+                true => stall * ANSWER_FACTOR,
+                false => stall,
+            };
+            let idle = match self.in_source.load(Ordering::Relaxed) {
+                true => Duration::ZERO,
+                false => self
+                    .moved
+                    .lock()
+                    .unwrap_or_else(|e| e.into_inner())
+                    .elapsed(),
+            };
+            let Some(left) = limit.checked_sub(idle).filter(|left| !left.is_zero()) else {
+                return;
+            };
+            // The source may come back, and the limit change, while we sleep.
+            tokio::time::sleep(left.min(stall)).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_the_network_can_stall() {
+        let stall = Duration::from_millis(20);
+        let progress = Progress::none();
+        progress.reading();
+        assert!(timeout(stall * 5, progress.stalled(stall)).await.is_err());
+        progress.sending();
+        let start = Instant::now();
+        progress.stalled(stall).await;
+        assert!(start.elapsed() >= stall);
+        progress.finished();
+        let start = Instant::now();
+        progress.stalled(stall).await;
+        assert!(start.elapsed() >= stall * ANSWER_FACTOR);
+    }
+
+    #[test]
+    fn a_ca_file_must_hold_certificates() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for path in [file.path().to_owned(), file.path().join("absent")] {
+            let config = ClientConfig {
+                ca_files: vec![path.clone()],
+                ..ClientConfig::default()
+            };
+            let error = Http::new(&config).err().unwrap();
+            assert!(matches!(&error, RegistryError::CaFile { path: p, .. } if *p == path));
+        }
+    }
+}
