@@ -2,14 +2,17 @@
 
 #![forbid(unsafe_code)]
 
-<<<<<<< HEAD
 pub mod bundle;
-=======
 pub mod cli;
->>>>>>> cli
+pub mod create;
+pub mod extract;
+pub mod inspect;
+pub mod load;
 pub mod oci;
+pub mod open;
 pub mod progress;
 pub mod registry;
 pub mod request;
 pub mod serve;
 pub mod trust;
+pub mod verify;

@@ -25,7 +25,7 @@ pub use names::{
     NameError, check_bundle_name, check_bundle_version, check_file_name, check_platform,
 };
 pub use spec::{MAX_SPEC_BYTES, Spec, SpecFile, SpecImage, SpecImageSource, load_spec, parse_spec};
-pub use suggest::nearest;
+pub use suggest::{nearest, nearest_few};
 
 use crate::oci::Reference;
 

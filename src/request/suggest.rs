@@ -16,6 +16,19 @@ pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
         .map(|(_, candidate)| candidate)
 }
 
+/// The `most` candidates that are spelled most like `word`, the nearest first; none that differs in
+/// more than half of its letters.
+pub fn nearest_few<'a>(word: &str, candidates: &[&'a str], most: usize) -> Vec<&'a str> {
+    let mut found: Vec<(usize, &str)> = candidates
+        .iter()
+        .filter(|candidate| candidate.len() <= 64 && word.len() <= 64)
+        .map(|candidate| (distance(word, candidate), *candidate))
+        .filter(|(distance, candidate)| *distance <= candidate.len() / 2)
+        .collect();
+    found.sort();
+    found.into_iter().take(most).map(|(_, candidate)| candidate).collect()
+}
+
 /// Edit distance with swaps of neighbours (optimal string alignment).
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
