@@ -47,12 +47,17 @@ pub enum Trust {
 }
 
 /// An open bundle.
-#[derive(Debug)]
 pub enum Medium {
     /// A file: any member at any time.
     File(Arc<FileArchive<File>>),
     /// A pipe: everything once.
     Stream(Box<StreamArchive<Box<dyn Read + Send>>>),
+}
+
+impl std::fmt::Debug for Medium {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Medium({})", self.metadata().root_digest())
+    }
 }
 
 impl Medium {

@@ -21,6 +21,7 @@ impl From<TrustError> for CliError {
             | TrustError::TooManySignatures { .. }
             | TrustError::NoTrustedSignature { .. }
             | TrustError::BelowThreshold { .. }
+            | TrustError::NotMadeUnsigned
             | TrustError::NotABundleRoot(_) => Exit::Untrusted,
             TrustError::NoKeys
             | TrustError::TooManyKeys { .. }

@@ -97,7 +97,7 @@ pub enum CreateError {
 #[derive(Debug, thiserror::Error)]
 pub enum Unresolved {
     /// The registry did not give it.
-    #[error("{error}{}", near(.near))]
+    #[error("{error}{}", spelled_alike(.near))]
     Registry {
         /// What the registry said.
         error: RegistryError,
@@ -112,6 +112,9 @@ pub enum Unresolved {
         /// Why.
         error: DocumentError,
     },
+    /// The registry's content for a digest is something else.
+    #[error("the registry's content for {0} does not have this digest")]
+    Content(Digest),
     /// A platform was asked for that the image does not have.
     #[error("there is no image for {wanted}; there are: {}", list(.offered))]
     Platform {
@@ -133,7 +136,7 @@ pub enum Unresolved {
     },
 }
 
-fn near(tags: &[String]) -> String {
+fn spelled_alike(tags: &[String]) -> String {
     if tags.is_empty() { String::new() } else { format!(" (tags near it: {})", tags.join(", ")) }
 }
 
@@ -169,7 +172,7 @@ impl CreateError {
                     Some("choose other platforms for this image in bundle.yaml: {image: REF, platforms: [..]}".into())
                 }
                 Unresolved::Moved { .. } => Some("make the lock anew: bundle plan".into()),
-                Unresolved::Document { .. } | Unresolved::Depth => None,
+                Unresolved::Document { .. } | Unresolved::Content(_) | Unresolved::Depth => None,
             }),
             Self::Lock(_) => Some("make the lock anew: bundle plan; or leave it out: --no-lock".into()),
             Self::Fetch { error, .. } => error.hint(),

@@ -202,13 +202,11 @@ impl<'a> Resolver<'a> {
                 DocumentKind::Index(children) => {
                     let (kept, left_out) = choose(children, wanted)?;
                     tree.absent.extend(left_out);
-                    let fetches = kept.iter().map(|child| async {
-                        let what = TagOrDigest::Digest(child.digest);
-                        (*child, self.manifest(repository, &what, Some(&child.media_type)).await)
-                    });
+                    let fetches: Vec<_> =
+                        kept.iter().map(|child| self.child(repository, child)).collect();
                     let fetched: Vec<_> =
                         stream::iter(fetches).buffered(self.concurrency).collect().await;
-                    for (child, result) in fetched {
+                    for (child, result) in kept.into_iter().zip(fetched) {
                         let near = Vec::new();
                         let (_, media_type, bytes) =
                             result.map_err(|error| Unresolved::Registry { error, near })?;
@@ -260,6 +258,15 @@ impl<'a> Resolver<'a> {
         Ok(())
     }
 
+    async fn child(
+        &self,
+        repository: &Repository,
+        child: &Descriptor,
+    ) -> Result<(Digest, String, Bytes), RegistryError> {
+        let what = TagOrDigest::Digest(child.digest);
+        self.manifest(repository, &what, Some(&child.media_type)).await
+    }
+
     async fn manifest(
         &self,
         repository: &Repository,
@@ -283,7 +290,8 @@ impl<'a> Resolver<'a> {
         }
         let bytes = super::small::fetch(self.client, repository, &blob.digest, blob.size)
             .await
-            .map_err(|error| Unresolved::Registry { error, near: Vec::new() })?;
+            .map_err(|error| Unresolved::Registry { error, near: Vec::new() })?
+            .ok_or(Unresolved::Content(blob.digest))?;
         self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.remember(blob.digest, &bytes);
         Ok(bytes)

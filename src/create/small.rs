@@ -10,27 +10,23 @@ use crate::{
 /// How often content that does not have its digest is fetched again.
 const ATTEMPTS: u32 = 3;
 
-/// Fetches a small blob whole; what is returned has its digest.
+/// Fetches a small blob whole; what is returned has its digest. None where the registry's content
+/// never has it.
 pub(super) async fn fetch(
     client: &Client,
     repository: &Repository,
     digest: &Digest,
     size: u64,
-) -> Result<Bytes, RegistryError> {
-    let mut attempt = 1;
-    loop {
+) -> Result<Option<Bytes>, RegistryError> {
+    for _ in 0..ATTEMPTS {
         let mut bytes = BytesMut::with_capacity(size as usize);
         let mut stream = client.blob(repository, digest, 0..size, size).await?;
         while let Some(chunk) = stream.chunk().await? {
             bytes.extend_from_slice(&chunk);
         }
-        let found = digest.of_same_algorithm(&bytes);
-        if found == *digest {
-            return Ok(bytes.freeze());
+        if digest.of_same_algorithm(&bytes) == *digest {
+            return Ok(Some(bytes.freeze()));
         }
-        if attempt == ATTEMPTS {
-            return Err(RegistryError::wrong_blob(repository, digest, found));
-        }
-        attempt += 1;
     }
+    Ok(None)
 }

@@ -84,7 +84,8 @@ impl<'a> Sources<'a> {
             Some(from) => super::small::fetch(self.client, from, &member.digest, member.size).await,
             None => Err(RegistryError::Usage(format!("nothing provides {}", member.digest))),
         };
-        fetched.map_err(|error| self.fetch_error(id, error))
+        let content = fetched.map_err(|error| self.fetch_error(id, error))?;
+        content.ok_or_else(|| self.content_error(id, member))
     }
 
     /// Opens a part of a blob.
