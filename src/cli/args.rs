@@ -162,17 +162,6 @@ pub struct RegistryArgs {
     pub concurrency: u16,
 }
 
-impl RegistryArgs {
-    /// Refuses a password without a name to go with it. (The other way round is in the grammar.)
-    pub(super) fn check(&self) -> Result<(), CliError> {
-        if self.password_stdin && self.username.is_none() {
-            return Err(CliError::usage("--password-stdin needs --username")
-                .hint("--username NAME --password-stdin, or: bundle login HOST"));
-        }
-        Ok(())
-    }
-}
-
 /// What makes a bundle trusted; the same in every command that reads one.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Trust options")]

@@ -4,7 +4,41 @@
 use std::io::ErrorKind;
 
 use super::exit::{CliError, Exit};
-use crate::{request::RequestError, serve::ServeError, trust::TrustError};
+use crate::{
+    registry::{CredentialError, RegistryError},
+    request::RequestError,
+    serve::ServeError,
+    trust::TrustError,
+};
+
+impl CliError {
+    /// A failure of the registry that images come from (exit code 5), unless it is one of this
+    /// side.
+    pub fn source(error: &RegistryError) -> Self {
+        Self::of_registry(Exit::Source, error)
+    }
+
+    /// A failure of the registry that a bundle goes to (exit code 6), unless it is one of this
+    /// side.
+    pub fn destination(error: &RegistryError) -> Self {
+        Self::of_registry(Exit::Destination, error)
+    }
+
+    fn of_registry(theirs: Exit, error: &RegistryError) -> Self {
+        let exit = match error {
+            RegistryError::CaFile { .. } | RegistryError::Host(_) | RegistryError::Usage(_) => {
+                Exit::Usage
+            }
+            RegistryError::Credentials(CredentialError::File { .. }) | RegistryError::Source(_) => {
+                Exit::LocalIo
+            }
+            RegistryError::Credentials(_) => Exit::Usage,
+            RegistryError::Setup(_) => Exit::Internal,
+            _ => theirs,
+        };
+        Self::new(exit, error).maybe_hint(error.hint())
+    }
+}
 
 impl From<RequestError> for CliError {
     fn from(error: RequestError) -> Self {
@@ -58,7 +92,7 @@ impl From<ServeError> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::request::RequestBuilder;
+    use crate::{registry::Asked, request::RequestBuilder};
 
     #[test]
     fn what_is_not_trusted_has_a_code_of_its_own() {
@@ -72,6 +106,28 @@ mod tests {
         };
         assert_eq!(exit(io(ErrorKind::NotFound)), Exit::Usage);
         assert_eq!(exit(io(ErrorKind::PermissionDenied)), Exit::LocalIo);
+    }
+
+    #[test]
+    fn a_registry_is_source_or_destination_but_this_side_is_neither() {
+        let missing = RegistryError::Host("x/".to_owned());
+        assert_eq!(CliError::source(&missing).exit, Exit::Usage);
+        let unreadable = || std::io::Error::from(ErrorKind::PermissionDenied);
+        let credentials = RegistryError::Credentials(CredentialError::File {
+            path: "config.json".into(),
+            source: unreadable(),
+        });
+        assert_eq!(CliError::destination(&credentials).exit, Exit::LocalIo);
+        let asked = Asked {
+            method: reqwest::Method::GET,
+            what: "x".to_owned(),
+            origin: "https://a.b".to_owned(),
+        };
+        let ignored = RegistryError::RangeIgnored {
+            asked: Box::new(asked),
+        };
+        assert_eq!(CliError::source(&ignored).exit, Exit::Source);
+        assert_eq!(CliError::destination(&ignored).exit, Exit::Destination);
     }
 
     #[test]

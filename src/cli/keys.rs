@@ -26,6 +26,17 @@ pub fn signing_key(file: &Path, interrupt: &Interrupt) -> Result<SigningKey, Cli
     }
 }
 
+/// Opens several private keys, each as [`signing_key`] does.
+///
+/// # Errors
+/// As [`signing_key`], at the first that fails.
+pub fn signing_keys(files: &[PathBuf], interrupt: &Interrupt) -> Result<Vec<SigningKey>, CliError> {
+    files
+        .iter()
+        .map(|file| signing_key(file, interrupt))
+        .collect()
+}
+
 impl TrustArgs {
     /// What `--key` and `--threshold` ask for; `None` when `--allow-unsigned` asks for nothing.
     ///

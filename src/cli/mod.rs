@@ -13,6 +13,7 @@ mod meter;
 pub mod output;
 mod progress;
 pub mod prompt;
+mod registry;
 pub mod table;
 pub mod values;
 

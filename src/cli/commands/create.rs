@@ -13,6 +13,7 @@ use crate::{
         Context,
         args::{Format, RegistryArgs},
         exit::{CliError, Exit},
+        keys::signing_keys,
         values::{self, is_dash},
     },
     request::Request,
@@ -157,6 +158,7 @@ pub async fn run(args: CreateArgs, context: &Context) -> Result<(), CliError> {
     args.check(context.format)?;
     let request = args.inputs.request(&context.output)?;
     let _output = args.bundle_output(&request)?;
+    let _keys = signing_keys(&args.key, &context.interrupt)?;
     Err(CliError::new(Exit::Internal, "internal: not wired"))
 }
 

@@ -41,6 +41,7 @@ pub struct ExtractArgs {
 /// # Errors
 /// Always, with exit code 1: the flow is not connected yet.
 pub async fn run(args: ExtractArgs, _context: &Context) -> Result<(), CliError> {
-    args.trust.check()?;
+    let _policy = args.trust.policy()?;
+    let _signatures = args.trust.signatures()?;
     Err(CliError::new(Exit::Internal, "internal: not wired"))
 }

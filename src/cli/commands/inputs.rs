@@ -1,6 +1,7 @@
 //! What goes into a bundle: the arguments that `create` and `plan` share.
 
 use std::{
+    collections::BTreeSet,
     io,
     path::{Path, PathBuf},
 };
@@ -9,7 +10,11 @@ use clap::Args;
 
 use crate::{
     cli::{args::one_reader_of_stdin, exit::CliError, output::Output, values::is_dash},
-    request::{Request, RequestBuilder, check_bundle_name, check_bundle_version, check_platform},
+    registry::Mirror,
+    request::{
+        Request, RequestBuilder, RequestedImage, check_bundle_name, check_bundle_version,
+        check_platform,
+    },
 };
 
 /// The file that is read when nothing else says what goes in.
@@ -59,7 +64,7 @@ pub struct InputArgs {
         env = "BUNDLE_MIRROR",
         value_delimiter = ','
     )]
-    pub mirror: Vec<String>,
+    pub mirror: Vec<Mirror>,
 }
 
 fn platform(text: &str) -> Result<String, crate::request::NameError> {
@@ -121,6 +126,19 @@ impl InputArgs {
         Ok(request)
     }
 
+    /// The hosts that will be asked for the images: their own or their mirrors.
+    pub fn source_hosts(&self, request: &Request) -> BTreeSet<String> {
+        let asked = |image: &RequestedImage| {
+            let repository = image.reference.repository();
+            let mirrored = self
+                .mirror
+                .iter()
+                .find_map(|mirror| mirror.apply(repository));
+            mirrored.as_ref().unwrap_or(repository).host().to_owned()
+        };
+        request.images.iter().map(asked).collect()
+    }
+
     /// The `bundle.yaml` to read: the one that is named, or the one that is there when no other
     /// argument says what goes in.
     pub fn spec_file(&self, default_exists: bool) -> Option<PathBuf> {
@@ -151,5 +169,72 @@ fn tell_repeated(request: &Request, output: &Output) {
     for image in request.repeated() {
         let origins: Vec<String> = image.origins.iter().map(ToString::to_string).collect();
         output.detail(&format!("  {}   {}", image.reference, origins.join(", ")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::output::{Verbosity, tests::captured};
+
+    #[test]
+    fn a_mirror_is_asked_instead_of_the_host() {
+        let mut builder = RequestBuilder::new();
+        builder.image("quay.io/a/b").image("alpine");
+        let request = builder.build().unwrap();
+        let mut inputs = InputArgs::default();
+        let hosts = |inputs: &InputArgs| Vec::from_iter(inputs.source_hosts(&request));
+        assert_eq!(hosts(&inputs), ["docker.io", "quay.io"]);
+        inputs.mirror = vec!["quay.io=mirror.local:5000/quay".parse().unwrap()];
+        assert_eq!(hosts(&inputs), ["docker.io", "mirror.local:5000"]);
+    }
+
+    #[test]
+    fn what_is_asked_for_twice_is_told() {
+        let (output, _, stderr) = captured(Verbosity::Verbose);
+        let inputs = InputArgs {
+            image: vec![
+                "alpine".to_owned(),
+                "docker.io/library/alpine:latest".to_owned(),
+            ],
+            ..InputArgs::default()
+        };
+        assert_eq!(inputs.request(&output).unwrap().images.len(), 1);
+        assert_eq!(stderr.text(), "", "one argument twice has one origin");
+
+        let directory = tempfile::tempdir().unwrap();
+        let list = directory.path().join("list");
+        std::fs::write(&list, "alpine\nalpine\n").unwrap();
+        let inputs = InputArgs {
+            images_from: vec![list],
+            ..InputArgs::default()
+        };
+        inputs.request(&output).unwrap();
+        assert_eq!(
+            stderr.text(),
+            "1 image is asked for more than once; each goes in once\n  \
+             docker.io/library/alpine:latest   list:1, list:2\n"
+        );
+    }
+
+    #[test]
+    fn a_file_alone_is_enough_and_nothing_is_not() {
+        let (output, ..) = captured(Verbosity::Normal);
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a.md");
+        std::fs::write(&file, "x").unwrap();
+        let inputs = InputArgs {
+            add_file: vec![file],
+            ..InputArgs::default()
+        };
+        assert_eq!(inputs.request(&output).unwrap().files[0].name, "a.md");
+        let list = directory.path().join("empty");
+        std::fs::write(&list, "# nothing\n").unwrap();
+        let inputs = InputArgs {
+            images_from: vec![list],
+            ..InputArgs::default()
+        };
+        let error = inputs.request(&output).unwrap_err();
+        assert_eq!(error.message, "nothing to put into a bundle");
     }
 }

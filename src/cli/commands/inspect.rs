@@ -8,9 +8,11 @@ use crate::{
     cli::{
         Context,
         exit::{CliError, Exit},
+        keys,
         values::RawDocument,
     },
     oci::Reference,
+    trust::TrustPolicy,
 };
 
 /// Show what is in a bundle
@@ -48,10 +50,24 @@ pub struct InspectArgs {
     pub raw: Option<RawDocument>,
 }
 
+impl InspectArgs {
+    /// The policy that `--key` makes; `None` when the signature is not to be checked.
+    ///
+    /// # Errors
+    /// With exit code 2 when a key cannot be used.
+    pub fn policy(&self) -> Result<Option<TrustPolicy>, CliError> {
+        if self.key.is_empty() {
+            return Ok(None);
+        }
+        keys::policy(&self.key, 1).map(Some)
+    }
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// Always, with exit code 1: the flow is not connected yet.
-pub async fn run(_args: InspectArgs, _context: &Context) -> Result<(), CliError> {
+pub async fn run(args: InspectArgs, _context: &Context) -> Result<(), CliError> {
+    let _policy = args.policy()?;
     Err(CliError::new(Exit::Internal, "internal: not wired"))
 }

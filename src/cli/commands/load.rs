@@ -140,6 +140,8 @@ impl LoadArgs {
 /// Always, with exit code 1: the flow is not connected yet.
 pub async fn run(args: LoadArgs, _context: &Context) -> Result<(), CliError> {
     args.check()?;
+    let _policy = args.trust.policy()?;
+    let _signatures = args.trust.signatures()?;
     Err(CliError::new(Exit::Internal, "internal: not wired"))
 }
 

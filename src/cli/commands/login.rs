@@ -2,11 +2,14 @@
 
 use clap::Args;
 
-use crate::cli::{
-    Context,
-    args::ConnectionArgs,
-    exit::{CliError, Exit},
-    values,
+use serde::Serialize;
+
+use crate::{
+    cli::{ConnectionArgs, Context, Format, escape::escape_path, exit::CliError, prompt, values},
+    registry::{
+        ProxyUse, Secret,
+        login::{Keeper, LoginReport, login},
+    },
 };
 
 /// Store the credentials of a registry
@@ -33,7 +36,101 @@ pub struct LoginArgs {
     pub connection: ConnectionArgs,
 }
 
+/// What `--format json` prints.
+#[derive(Debug, Serialize)]
+struct LoggedIn<'a> {
+    host: &'a str,
+    username: &'a str,
+    /// Where the credential is now.
+    kept_in: String,
+    /// Whether the registry has checked it.
+    verified: bool,
+}
+
 /// Runs the command.
-pub async fn run(_args: LoginArgs, _context: &Context) -> Result<(), CliError> {
-    Err(CliError::new(Exit::Internal, "internal: not wired"))
+///
+/// # Errors
+/// When there is no name or password, when the registry refuses them, or when they cannot be
+/// stored.
+pub async fn run(args: LoginArgs, context: &Context) -> Result<(), CliError> {
+    let username = match args.username {
+        Some(username) => username,
+        None => prompt::line("user name")?,
+    };
+    let password = if args.password_stdin {
+        prompt::password_from_stdin()?
+    } else {
+        let what = format!("password of {username} at {}", args.host);
+        prompt::password(&context.interrupt, &what)?
+    };
+    let config = args.connection.client_config(ProxyUse::Environment);
+    let report = login(
+        config,
+        &args.host,
+        &username,
+        Secret::new(password.as_str()),
+    )
+    .await
+    .map_err(|error| CliError::destination(&error))?;
+    tell(&report, &username, context)
+}
+
+fn tell(report: &LoginReport, username: &str, context: &Context) -> Result<(), CliError> {
+    let LoginReport {
+        host,
+        kept_in,
+        verified,
+    } = report;
+    if !verified {
+        context.output.warn(&format!(
+            "{host} asks for no credentials, so these were not checked"
+        ));
+    }
+    let kept_in = place(kept_in);
+    if context.format == Format::Json {
+        return context.output.json(&LoggedIn {
+            host,
+            username,
+            kept_in,
+            verified: *verified,
+        });
+    }
+    let text = format!("{username} at {host}   kept in {kept_in}");
+    context.output.step("logged in", &text, None);
+    Ok(())
+}
+
+/// Where a credential is kept, in words.
+pub(super) fn place(keeper: &Keeper) -> String {
+    match keeper {
+        Keeper::File(path) => escape_path(path),
+        Keeper::Helper(name) => format!("docker-credential-{name}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{output::Verbosity, tests::context};
+
+    #[test]
+    fn a_credential_that_nobody_checked_is_told() {
+        let (context, _, stderr) = context(Verbosity::Normal);
+        let report = |verified| LoginReport {
+            host: "r.local".to_owned(),
+            kept_in: Keeper::File("config.json".into()),
+            verified,
+        };
+        tell(&report(true), "me", &context).unwrap();
+        assert_eq!(
+            stderr.text(),
+            "logged in  me at r.local   kept in config.json\n"
+        );
+        tell(&report(false), "me", &context).unwrap();
+        assert!(
+            stderr
+                .text()
+                .contains("warning: r.local asks for no credentials")
+        );
+    }
 }

@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{
-    Context,
-    exit::{CliError, Exit},
-    values,
+use serde::Serialize;
+
+use super::login::place;
+use crate::{
+    cli::{Context, Format, exit::CliError, values},
+    registry::{CredentialConfig, login::logout},
 };
 
 /// Remove the stored credentials of a registry
@@ -24,7 +26,36 @@ pub struct LogoutArgs {
     pub authfile: Option<PathBuf>,
 }
 
-/// Runs the command.
-pub async fn run(_args: LogoutArgs, _context: &Context) -> Result<(), CliError> {
-    Err(CliError::new(Exit::Internal, "internal: not wired"))
+/// What `--format json` prints.
+#[derive(Debug, Serialize)]
+struct LoggedOut {
+    host: String,
+    /// Where the credential was; `null` when there was none.
+    removed_from: Option<String>,
+}
+
+/// Runs the command. It is no failure that there is nothing to remove.
+///
+/// # Errors
+/// When the credentials file cannot be read or written.
+pub async fn run(args: LogoutArgs, context: &Context) -> Result<(), CliError> {
+    let config = CredentialConfig {
+        authfile: args.authfile,
+        ..CredentialConfig::default()
+    };
+    let removed = logout(&config, &args.host).await;
+    let removed = removed.map_err(|error| CliError::destination(&error))?;
+    let removed_from = removed.as_ref().map(place);
+    if context.format == Format::Json {
+        return context.output.json(&LoggedOut {
+            host: args.host,
+            removed_from,
+        });
+    }
+    let text = match removed_from {
+        Some(place) => format!("{}   removed from {place}", args.host),
+        None => format!("{}   there were no credentials", args.host),
+    };
+    context.output.step("logged out", &text, None);
+    Ok(())
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::cli::{
     Context,
     exit::{CliError, Exit},
+    keys,
 };
 
 /// Add a signature to a bundle, as a file beside it
@@ -33,6 +34,7 @@ pub struct SignArgs {
 ///
 /// # Errors
 /// Always, with exit code 1: the flow is not connected yet.
-pub async fn run(_args: SignArgs, _context: &Context) -> Result<(), CliError> {
+pub async fn run(args: SignArgs, context: &Context) -> Result<(), CliError> {
+    let _key = keys::signing_key(&args.key, &context.interrupt)?;
     Err(CliError::new(Exit::Internal, "internal: not wired"))
 }

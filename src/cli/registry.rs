@@ -1,0 +1,127 @@
+//! The configuration of the registry client, as the arguments say it.
+
+use super::{
+    args::{ConnectionArgs, RegistryArgs},
+    exit::CliError,
+    prompt,
+};
+use crate::registry::{ClientConfig, Credential, CredentialConfig, ProxyUse, Secret};
+
+impl ConnectionArgs {
+    /// What these arguments say, and nothing about who asks.
+    pub fn client_config(&self, proxy: ProxyUse) -> ClientConfig {
+        ClientConfig {
+            ca_files: self.ca_file.clone(),
+            plain_http: self.plain_http.clone(),
+            insecure_skip_tls_verify: self.insecure_skip_tls_verify.clone(),
+            proxy,
+            retries: self.retries,
+            credentials: CredentialConfig {
+                authfile: self.authfile.clone(),
+                ..CredentialConfig::default()
+            },
+            ..ClientConfig::default()
+        }
+    }
+}
+
+impl RegistryArgs {
+    /// Refuses a password without a name to go with it. (The other way round is in the grammar.)
+    ///
+    /// # Errors
+    /// With exit code 2.
+    pub fn check(&self) -> Result<(), CliError> {
+        if self.password_stdin && self.username.is_none() {
+            return Err(CliError::usage("--password-stdin needs --username")
+                .hint("--username NAME --password-stdin, or: bundle login HOST"));
+        }
+        Ok(())
+    }
+
+    /// The configuration for a transfer with these hosts. Reads the password from standard input
+    /// if one was promised: it belongs to the one host, and goes to no other.
+    ///
+    /// # Errors
+    /// With exit code 2 when there is a user name and not exactly one host, or no password.
+    pub fn client_config<'a>(
+        &self,
+        proxy: ProxyUse,
+        hosts: impl IntoIterator<Item = &'a str>,
+    ) -> Result<ClientConfig, CliError> {
+        self.check()?;
+        let mut config = self.connection.client_config(proxy);
+        if let Some(username) = &self.username {
+            let host = only(hosts)?;
+            let password = prompt::password_from_stdin()?;
+            config.credentials.explicit = Some((host, basic(username, &password)));
+        }
+        Ok(config)
+    }
+}
+
+fn only<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Result<String, CliError> {
+    let hosts: Vec<&str> = hosts.into_iter().collect();
+    match hosts.as_slice() {
+        [host] => Ok((*host).to_owned()),
+        [] => Err(CliError::usage(
+            "--username, but no registry is asked for anything",
+        )),
+        several => Err(
+            CliError::usage("--username does not say which registry it is for")
+                .details(several)
+                .hint("bundle login HOST, for each registry that wants credentials"),
+        ),
+    }
+}
+
+fn basic(username: &str, password: &str) -> Credential {
+    Credential::Basic {
+        username: username.to_owned(),
+        password: Secret::new(password),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{args::Command, tests::parsed};
+
+    fn args(options: &str) -> RegistryArgs {
+        match parsed(&format!("create --unsigned{options}")).command {
+            Command::Create(args) => args.registry,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_client_is_told_what_the_arguments_say() {
+        let args = args(
+            " --ca-file a.pem --plain-http A.b:1 --insecure-skip-tls-verify c.d --authfile f \
+             --retries 9"
+                .split_whitespace()
+                .fold(String::new(), |all, word| format!("{all} {word}"))
+                .as_str(),
+        );
+        let config = args.client_config(ProxyUse::None, ["x", "y"]).unwrap();
+        assert_eq!(config.ca_files, [std::path::PathBuf::from("a.pem")]);
+        assert_eq!(config.plain_http, ["a.b:1"]);
+        assert_eq!(config.insecure_skip_tls_verify, ["c.d"]);
+        assert_eq!(config.credentials.authfile.unwrap().as_os_str(), "f");
+        assert_eq!(config.retries, 9);
+        assert_eq!(config.proxy, ProxyUse::None);
+        assert!(config.credentials.explicit.is_none());
+    }
+
+    #[test]
+    fn a_password_is_for_one_host() {
+        let named = args(" --username u --password-stdin");
+        for hosts in [&[][..], &["a", "b"]] {
+            let error = named
+                .client_config(ProxyUse::None, hosts.iter().copied())
+                .unwrap_err();
+            assert_eq!(error.exit, crate::cli::exit::Exit::Usage);
+        }
+        let config = format!("{:?}", basic("u", "secret"));
+        assert!(!config.contains("secret"), "{config}");
+    }
+}
