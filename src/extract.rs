@@ -80,7 +80,10 @@ pub fn extract(
     if fs::symlink_metadata(target).is_ok() {
         return Err(ExtractError::Exists(target.to_owned()));
     }
-    let parent = target.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = target
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     // Under another name until it is complete; removed if it never is.
     let work = tempfile::Builder::new()
         .prefix(".bundle-extract-")
@@ -89,7 +92,10 @@ pub fn extract(
     let selection = select(medium, only)?;
     let layout = work.path();
     let index = index_json(medium, &selection.images)?;
-    for (name, content) in [("oci-layout", crate::bundle::OCI_LAYOUT), ("index.json", &index)] {
+    for (name, content) in [
+        ("oci-layout", crate::bundle::OCI_LAYOUT),
+        ("index.json", &index),
+    ] {
         let path = layout.join(name);
         fs::write(&path, content).map_err(failed(&path))?;
     }
@@ -120,11 +126,21 @@ pub fn extract(
     if let Err(error) = fs::rename(&made, target) {
         // The directory was complete; only its name could not be given.
         let _ = fs::remove_dir_all(&made);
-        return Err(ExtractError::Write { path: target.to_owned(), error });
+        return Err(ExtractError::Write {
+            path: target.to_owned(),
+            error,
+        });
     }
     Ok(Extracted {
-        images: selection.images.iter().map(|(reference, _)| reference.clone()).collect(),
-        files: files.into_iter().map(|name| target.join("files").join(name)).collect(),
+        images: selection
+            .images
+            .iter()
+            .map(|(reference, _)| reference.clone())
+            .collect(),
+        files: files
+            .into_iter()
+            .map(|name| target.join("files").join(name))
+            .collect(),
         bytes,
     })
 }
@@ -139,8 +155,11 @@ struct Selection {
 fn select(medium: &Medium, only: &[Reference]) -> Result<Selection, ExtractError> {
     let metadata = medium.metadata();
     let contents = &metadata.plan.contents;
-    let mut selection =
-        Selection { images: Vec::new(), members: BTreeSet::new(), files: Vec::new() };
+    let mut selection = Selection {
+        images: Vec::new(),
+        members: BTreeSet::new(),
+        files: Vec::new(),
+    };
     for (entry, top) in metadata.root.entries.iter().zip(contents.entries()) {
         match &entry.reference {
             Some(reference) if only.is_empty() || only.contains(reference) => {
@@ -151,13 +170,16 @@ fn select(medium: &Medium, only: &[Reference]) -> Result<Selection, ExtractError
                 let files = metadata.lock.files.iter();
                 let found = files.filter_map(|f| Some((f.name.clone(), contents.find(&f.digest)?)));
                 selection.files.extend(found);
-                selection.members.extend(selection.files.iter().map(|(_, id)| *id));
+                selection
+                    .members
+                    .extend(selection.files.iter().map(|(_, id)| *id));
             }
             _ => {}
         }
     }
-    let missing =
-        only.iter().find(|wanted| !selection.images.iter().any(|(found, _)| found == *wanted));
+    let missing = only
+        .iter()
+        .find(|wanted| !selection.images.iter().any(|(found, _)| found == *wanted));
     match missing {
         Some(missing) => Err(ExtractError::NotThere(missing.clone())),
         None => Ok(selection),
@@ -167,7 +189,10 @@ fn select(medium: &Medium, only: &[Reference]) -> Result<Selection, ExtractError
 impl Selection {
     fn bytes(&self, medium: &Medium) -> u64 {
         let contents = &medium.metadata().plan.contents;
-        self.members.iter().map(|id| contents.member(*id).size).sum()
+        self.members
+            .iter()
+            .map(|id| contents.member(*id).size)
+            .sum()
     }
 
     /// Gives every selected member in pieces: name, content, whether it is the last piece.

@@ -65,19 +65,29 @@ pub fn inspect(medium: &Medium, embedded: usize, decision: Option<&Decision>) ->
     let metadata = medium.metadata();
     let contents = &metadata.plan.contents;
     let mut users = vec![0_u32; contents.members().len()];
-    let closures: Vec<Vec<MemberId>> =
-        contents.entries().iter().map(|top| contents.closure(*top)).collect();
+    let closures: Vec<Vec<MemberId>> = contents
+        .entries()
+        .iter()
+        .map(|top| contents.closure(*top))
+        .collect();
     for id in closures.iter().flatten() {
         users[*id as usize] += 1;
     }
-    let images = metadata.lock.images.iter().zip(&closures).map(|(locked, closure)| {
-        let own = closure.iter().filter(|id| users[**id as usize] == 1);
-        InspectedImage {
-            locked: locked.clone(),
-            own_size: own.map(|id| contents.member(*id).size).sum(),
-        }
-    });
-    let accepted = decision.map(|decision| decision.accepted.as_slice()).unwrap_or_default();
+    let images = metadata
+        .lock
+        .images
+        .iter()
+        .zip(&closures)
+        .map(|(locked, closure)| {
+            let own = closure.iter().filter(|id| users[**id as usize] == 1);
+            InspectedImage {
+                locked: locked.clone(),
+                own_size: own.map(|id| contents.member(*id).size).sum(),
+            }
+        });
+    let accepted = decision
+        .map(|decision| decision.accepted.as_slice())
+        .unwrap_or_default();
     Inspection {
         api_version: API_VERSION.to_owned(),
         kind: "Inspection".to_owned(),
@@ -88,14 +98,7 @@ pub fn inspect(medium: &Medium, embedded: usize, decision: Option<&Decision>) ->
         unsigned: metadata.root.info.unsigned,
         embedded_signatures: embedded,
         signature_checked: decision.is_some(),
-        signatures: accepted
-            .iter()
-            .map(|signature| ReceiptSignature {
-                key: signature.name.clone(),
-                fingerprint: signature.fingerprint.clone(),
-                origin: signature.origin.clone(),
-            })
-            .collect(),
+        signatures: accepted.iter().map(ReceiptSignature::from).collect(),
         file_size: match medium {
             Medium::File(archive) => Some(archive.file_len()),
             Medium::Stream(_) => None,
@@ -117,6 +120,8 @@ pub enum Raw {
     Index,
     /// The lock.
     Lock,
+    /// The first embedded signature: a Sigstore bundle, as `cosign verify-blob --bundle` takes it.
+    Signature,
     /// The manifest or index of an image.
     Image(Box<Reference>),
     /// Any document, by its digest.
@@ -148,18 +153,31 @@ pub fn raw(medium: &Medium, what: &Raw) -> Result<Vec<u8>, RawError> {
         Raw::Root => return Ok(metadata.root_bytes.clone()),
         Raw::Index => return Ok(metadata.index_json.clone()),
         Raw::Lock => return Ok(metadata.lock_bytes.clone()),
+        Raw::Signature => {
+            let first = embedded_signatures(medium)?.into_iter().next();
+            return first.ok_or_else(|| RawError::NotThere("a signature".to_owned()));
+        }
         Raw::Digest(digest) => *digest,
         Raw::Image(reference) => {
             let entries = &metadata.root.entries;
-            let entry = entries.iter().find(|e| e.reference.as_ref() == Some(reference.as_ref()));
-            entry.ok_or_else(|| RawError::NotThere(reference.to_string()))?.descriptor.digest
+            let entry = entries
+                .iter()
+                .find(|e| e.reference.as_ref() == Some(reference.as_ref()));
+            entry
+                .ok_or_else(|| RawError::NotThere(reference.to_string()))?
+                .descriptor
+                .digest
         }
     };
-    let id = contents.find(&digest).ok_or_else(|| RawError::NotThere(digest.to_string()))?;
+    let id = contents
+        .find(&digest)
+        .ok_or_else(|| RawError::NotThere(digest.to_string()))?;
     if contents.member(id).class > crate::bundle::Class::Small {
         return Err(RawError::NotADocument(digest));
     }
-    if contents.member(id).class == crate::bundle::Class::Small && matches!(medium, Medium::Stream(_)) {
+    if contents.member(id).class == crate::bundle::Class::Small
+        && matches!(medium, Medium::Stream(_))
+    {
         return Err(RawError::NotADocument(digest));
     }
     Ok(medium.document(id)?.to_vec())
@@ -178,13 +196,17 @@ pub fn embedded_signatures(medium: &Medium) -> Result<Vec<Vec<u8>>, RawError> {
         if descriptor["artifactType"] != SIGNATURE_TYPE {
             continue;
         }
-        let digest = descriptor["digest"].as_str().and_then(|digest| digest.parse().ok());
+        let digest = descriptor["digest"]
+            .as_str()
+            .and_then(|digest| digest.parse().ok());
         let Some(manifest) = digest.and_then(|digest| metadata.plan.contents.find(&digest)) else {
             continue;
         };
         let manifest: serde_json::Value =
             serde_json::from_slice(&medium.document(manifest)?).unwrap_or_default();
-        let layer = manifest["layers"][0]["digest"].as_str().and_then(|d| d.parse().ok());
+        let layer = manifest["layers"][0]["digest"]
+            .as_str()
+            .and_then(|d| d.parse().ok());
         if let Some(layer) = layer.and_then(|layer| metadata.plan.contents.find(&layer)) {
             signatures.push(medium.document(layer)?.to_vec());
         }

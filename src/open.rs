@@ -153,19 +153,30 @@ pub fn open(input: &Input, trust: &Trust, visit: Visit<'_>) -> Result<Verified<M
     match input {
         Input::File(path) => {
             let file = Arc::new(open_file(path)?);
-            let damaged = |error| OpenError::Bundle { name: name.clone(), error };
+            let damaged = |error| OpenError::Bundle {
+                name: name.clone(),
+                error,
+            };
             let frames = FileFrames::open(file).map_err(damaged)?;
             let untrusted = Untrusted::read(frames, false).map_err(damaged)?;
             accept(untrusted, trust, &name, |untrusted| {
-                Ok(Medium::File(Arc::new(FileArchive::open(untrusted.accept(visit)?)?)))
+                Ok(Medium::File(Arc::new(FileArchive::open(
+                    untrusted.accept(visit)?,
+                )?)))
             })
         }
         Input::Stdin => {
             let stdin: Box<dyn Read + Send> = Box::new(io::stdin());
-            let untrusted = Untrusted::read(StreamFrames::new(stdin), true)
-                .map_err(|error| OpenError::Bundle { name: name.clone(), error })?;
+            let untrusted = Untrusted::read(StreamFrames::new(stdin), true).map_err(|error| {
+                OpenError::Bundle {
+                    name: name.clone(),
+                    error,
+                }
+            })?;
             accept(untrusted, trust, &name, |untrusted| {
-                Ok(Medium::Stream(Box::new(StreamArchive::new(untrusted.accept(visit)?))))
+                Ok(Medium::Stream(Box::new(StreamArchive::new(
+                    untrusted.accept(visit)?,
+                ))))
             })
         }
     }
@@ -177,7 +188,10 @@ pub fn open(input: &Input, trust: &Trust, visit: Visit<'_>) -> Result<Verified<M
 /// # Errors
 /// When it is damaged or cannot be read.
 pub fn look(input: &Input, visit: Visit<'_>) -> Result<(Medium, usize), OpenError> {
-    let damaged = |error| OpenError::Bundle { name: input.to_string(), error };
+    let damaged = |error| OpenError::Bundle {
+        name: input.to_string(),
+        error,
+    };
     match input {
         Input::File(path) => {
             let frames = FileFrames::open(Arc::new(open_file(path)?)).map_err(damaged)?;
@@ -192,7 +206,10 @@ pub fn look(input: &Input, visit: Visit<'_>) -> Result<(Medium, usize), OpenErro
             let untrusted = Untrusted::read(StreamFrames::new(stdin), true).map_err(damaged)?;
             let signatures = untrusted.signature_count();
             let accepted = untrusted.accept(visit).map_err(damaged)?;
-            Ok((Medium::Stream(Box::new(StreamArchive::new(accepted))), signatures))
+            Ok((
+                Medium::Stream(Box::new(StreamArchive::new(accepted))),
+                signatures,
+            ))
         }
     }
 }
@@ -206,24 +223,39 @@ fn accept<F: Frames>(
     let root = untrusted.root_bytes().to_vec();
     let verified = match trust {
         Trust::Keys { policy, detached } => {
-            let embedded = untrusted.signatures().iter().enumerate().map(|(n, bytes)| {
-                SignatureInput { origin: format!("embedded {}", n + 1), bytes: bytes.clone() }
-            });
+            let embedded =
+                untrusted
+                    .signatures()
+                    .iter()
+                    .enumerate()
+                    .map(|(n, bytes)| SignatureInput {
+                        origin: format!("embedded {}", n + 1),
+                        bytes: bytes.clone(),
+                    });
             let signatures: Vec<_> = embedded.chain(detached.iter().cloned()).collect();
             policy.verify_root(root, &signatures)
         }
         Trust::AllowUnsigned => accept_unsigned(root, untrusted.root().info.unsigned),
     };
     verified
-        .map_err(|error| OpenError::Trust { name: name.to_owned(), error })?
+        .map_err(|error| OpenError::Trust {
+            name: name.to_owned(),
+            error,
+        })?
         // Everything else in the bundle is verified by digest, starting from the verified root.
         .try_map(|_| go_on(untrusted))
-        .map_err(|error| OpenError::Bundle { name: name.to_owned(), error })
+        .map_err(|error| OpenError::Bundle {
+            name: name.to_owned(),
+            error,
+        })
 }
 
 /// Opens a regular file, and nothing that could hang or be something else.
 fn open_file(path: &Path) -> Result<File, OpenError> {
-    let failed = |error| OpenError::Open { path: path.to_owned(), error };
+    let failed = |error| OpenError::Open {
+        path: path.to_owned(),
+        error,
+    };
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     let opened = rustix::fs::open(path, flags, Mode::empty());
     let file = File::from(opened.map_err(|error| failed(error.into()))?);
@@ -235,7 +267,10 @@ fn open_file(path: &Path) -> Result<File, OpenError> {
         kind if kind.is_char_device() || kind.is_block_device() => "is a device",
         _ => "is not a regular file",
     };
-    Err(OpenError::NotAFile { path: path.to_owned(), what })
+    Err(OpenError::NotAFile {
+        path: path.to_owned(),
+        what,
+    })
 }
 
 impl std::fmt::Display for Input {

@@ -24,7 +24,10 @@ pub fn verify(
     trust: &Trust,
     progress: &dyn Progress,
 ) -> Result<Verified<Medium>, OpenError> {
-    let damaged = |error| OpenError::Bundle { name: input.to_string(), error };
+    let damaged = |error| OpenError::Bundle {
+        name: input.to_string(),
+        error,
+    };
     open(input, trust, &mut |_, _, _, _| ())?.try_map(|mut medium| {
         match &mut medium {
             Medium::File(archive) => read_all(archive, progress).map_err(damaged)?,
@@ -55,7 +58,10 @@ pub fn read_all<R: ReadAt>(
     progress: &dyn Progress,
 ) -> Result<(), BundleError> {
     let members = archive.metadata().plan.contents.members();
-    let packed = members.iter().take_while(|member| !member.class.is_large()).count();
+    let packed = members
+        .iter()
+        .take_while(|member| !member.class.is_large())
+        .count();
     progress.start(members.iter().map(|member| member.size).sum());
     // Neighbours in the packed part share frames: one reader goes through them in order.
     for (id, member) in members[..packed].iter().enumerate() {
@@ -70,7 +76,9 @@ pub fn read_all<R: ReadAt>(
     let work = || {
         while !failed.load(Ordering::Relaxed) {
             let id = next.fetch_add(1, Ordering::Relaxed);
-            let Some(member) = members.get(id) else { return };
+            let Some(member) = members.get(id) else {
+                return;
+            };
             let item = progress.item(&member.digest.short(), member.size);
             let mut reader = archive.blob(id as MemberId);
             loop {
@@ -79,7 +87,10 @@ pub fn read_all<R: ReadAt>(
                     Ok(None) => break,
                     Err(error) => {
                         failed.store(true, Ordering::Relaxed);
-                        first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                        first
+                            .lock()
+                            .unwrap_or_else(PoisonError::into_inner)
+                            .get_or_insert(error);
                         return;
                     }
                 }

@@ -99,6 +99,15 @@ pub enum Origin {
     },
 }
 
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Argument => f.write_str("argument"),
+            Self::File { path, line } => write!(f, "{path}:{line}"),
+        }
+    }
+}
+
 /// Content that is referred to and not in the bundle, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

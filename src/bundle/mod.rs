@@ -44,9 +44,8 @@ pub use lock::{
     Origin,
 };
 pub use root::{
-    OCI_LAYOUT,
-    BundleInfo, Entry, EntryKind, FILES_TYPE, LOCK_TYPE, MAX_SIGNATURES, ROOT_TYPE, Root,
-    RootError, SIGNATURE_TYPE, TITLE, artifact_descriptor, artifact_manifest, check_name,
+    BundleInfo, Entry, EntryKind, FILES_TYPE, LOCK_TYPE, MAX_SIGNATURES, OCI_LAYOUT, ROOT_TYPE,
+    Root, RootError, SIGNATURE_TYPE, TITLE, artifact_descriptor, artifact_manifest, check_name,
     check_version, root_descriptor,
 };
 pub use salvage::{salvage_compressed, salvage_packed};

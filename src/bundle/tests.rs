@@ -507,8 +507,14 @@ fn blobs_of_two_bundles_do_not_mix() {
     let mixed = [&a[..at], &b[other..other + len], &a[at + len..]].concat();
     open(mixed.clone()).expect("head and framing are those of the first");
     refused(&mixed, "the blob of another bundle");
-    refused(&[&a[..at], &b[other..]].concat(), "the tail of another bundle");
-    refused(&[&b[..other], &a[at..]].concat(), "the head of another bundle");
+    refused(
+        &[&a[..at], &b[other..]].concat(),
+        "the tail of another bundle",
+    );
+    refused(
+        &[&b[..other], &a[at..]].concat(),
+        "the head of another bundle",
+    );
 }
 
 #[test]

@@ -5,6 +5,12 @@ use std::io::ErrorKind;
 
 use super::exit::{CliError, Exit};
 use crate::{
+    bundle::BundleError,
+    create::CreateError,
+    extract::ExtractError,
+    inspect::RawError,
+    load::LoadError,
+    open::OpenError,
     registry::{CredentialError, RegistryError},
     request::RequestError,
     serve::ServeError,
@@ -48,27 +54,32 @@ impl From<RequestError> for CliError {
     }
 }
 
+/// What a failure of trust means.
+fn trust_exit(error: &TrustError) -> Exit {
+    match error {
+        TrustError::NoSignature
+        | TrustError::TooManySignatures { .. }
+        | TrustError::NoTrustedSignature { .. }
+        | TrustError::BelowThreshold { .. }
+        | TrustError::NotMadeUnsigned
+        | TrustError::NotABundleRoot(_) => Exit::Untrusted,
+        TrustError::NoKeys
+        | TrustError::TooManyKeys { .. }
+        | TrustError::BadThreshold { .. }
+        | TrustError::BadKeyFile { .. }
+        | TrustError::WrongPassword { .. }
+        | TrustError::KeyFileExists { .. }
+        | TrustError::PasswordNotText { .. } => Exit::Usage,
+        // A file that was named and is not there is a wrong name.
+        TrustError::Io { cause, .. } if cause.kind() == ErrorKind::NotFound => Exit::Usage,
+        TrustError::Io { .. } => Exit::LocalIo,
+        TrustError::Random(_) | TrustError::Encode | TrustError::SelfCheck => Exit::Internal,
+    }
+}
+
 impl From<TrustError> for CliError {
     fn from(error: TrustError) -> Self {
-        let exit = match &error {
-            TrustError::NoSignature
-            | TrustError::TooManySignatures { .. }
-            | TrustError::NoTrustedSignature { .. }
-            | TrustError::BelowThreshold { .. }
-            | TrustError::NotMadeUnsigned
-            | TrustError::NotABundleRoot(_) => Exit::Untrusted,
-            TrustError::NoKeys
-            | TrustError::TooManyKeys { .. }
-            | TrustError::BadThreshold { .. }
-            | TrustError::BadKeyFile { .. }
-            | TrustError::WrongPassword { .. }
-            | TrustError::KeyFileExists { .. }
-            | TrustError::PasswordNotText { .. } => Exit::Usage,
-            // A file that was named and is not there is a wrong name.
-            TrustError::Io { cause, .. } if cause.kind() == ErrorKind::NotFound => Exit::Usage,
-            TrustError::Io { .. } => Exit::LocalIo,
-            TrustError::Random(_) | TrustError::Encode | TrustError::SelfCheck => Exit::Internal,
-        };
+        let exit = trust_exit(&error);
         Self::new(exit, &error)
             .details(error.details())
             .maybe_hint(error.hint())
@@ -86,6 +97,100 @@ impl From<ServeError> for CliError {
             ServeError::Stopped | ServeError::Signals(_) => Exit::Internal,
         };
         Self::new(exit, &error).maybe_hint(error.hint())
+    }
+}
+
+impl From<OpenError> for CliError {
+    fn from(error: OpenError) -> Self {
+        let (details, hint) = (error.details(), error.hint());
+        let exit = match &error {
+            OpenError::NotAFile { .. } => Exit::Usage,
+            OpenError::Open { error, .. } if error.kind() == ErrorKind::NotFound => Exit::Usage,
+            OpenError::Open { .. } => Exit::LocalIo,
+            OpenError::Bundle { error, .. } => bundle_exit(error),
+            OpenError::Trust { error, .. } => trust_exit(error),
+        };
+        Self::new(exit, &error).details(details).maybe_hint(hint)
+    }
+}
+
+/// Damage is the bundle's fault, unless it could not be read at all.
+fn bundle_exit(error: &BundleError) -> Exit {
+    if error.is_io() {
+        Exit::LocalIo
+    } else {
+        Exit::Damaged
+    }
+}
+
+impl From<CreateError> for CliError {
+    fn from(error: CreateError) -> Self {
+        let (details, hint) = (error.details(), error.hint());
+        let exit = match &error {
+            CreateError::Nothing
+            | CreateError::Lock(_)
+            | CreateError::OutputExists(_)
+            | CreateError::OutputKind(_)
+            | CreateError::Locked(_) => Exit::Usage,
+            CreateError::Resolve { .. }
+            | CreateError::Fetch { .. }
+            | CreateError::Content { .. }
+            | CreateError::Bundle(BundleError::Contents(_)) => Exit::Source,
+            CreateError::Bundle(error) if error.is_io() => Exit::LocalIo,
+            CreateError::Bundle(_) => Exit::Internal,
+            CreateError::Trust(error) => trust_exit(error),
+            CreateError::File { .. }
+            | CreateError::Space { .. }
+            | CreateError::FileTooLarge { .. }
+            | CreateError::Write { .. } => Exit::LocalIo,
+        };
+        let text = match &error {
+            CreateError::Resolve { .. } => format!("{error}; no bundle was written"),
+            _ => error.to_string(),
+        };
+        Self::new(exit, text).details(details).maybe_hint(hint)
+    }
+}
+
+impl From<LoadError> for CliError {
+    fn from(error: LoadError) -> Self {
+        let (details, hint) = (error.details(), error.hint());
+        let exit = match error {
+            LoadError::Open(error) => return error.into(),
+            LoadError::Damaged { ref error, .. } => bundle_exit(error),
+            LoadError::VerifyFirstNeedsFile | LoadError::Relocation(_) => Exit::Usage,
+            LoadError::Clash(_)
+            | LoadError::Conflict(_)
+            | LoadError::Destination { .. }
+            | LoadError::SparseIndex { .. }
+            | LoadError::ReadBack { .. }
+            | LoadError::PipeOnce { .. } => Exit::Destination,
+        };
+        Self::new(exit, &error).details(details).maybe_hint(hint)
+    }
+}
+
+impl From<ExtractError> for CliError {
+    fn from(error: ExtractError) -> Self {
+        let exit = match &error {
+            ExtractError::Exists(_) | ExtractError::NotThere(_) => Exit::Usage,
+            ExtractError::Bundle(error) => bundle_exit(error),
+            ExtractError::Write { .. } => Exit::LocalIo,
+        };
+        Self::new(exit, &error).maybe_hint(error.hint())
+    }
+}
+
+impl From<RawError> for CliError {
+    fn from(error: RawError) -> Self {
+        match &error {
+            RawError::NotThere(_) | RawError::NotADocument(_) => {
+                Self::usage(&error).hint("bundle inspect lists what is in the bundle")
+            }
+            RawError::Bundle(inner) => {
+                Self::new(bundle_exit(inner), &error).maybe_hint(inner.hint())
+            }
+        }
     }
 }
 

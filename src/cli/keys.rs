@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{args::TrustArgs, escape::escape_path, exit::CliError, interrupt::Interrupt, prompt};
+use crate::open::Trust;
 use crate::trust::{
     NamedKey, PublicKey, SignatureInput, SigningKey, TrustError, TrustPolicy, password_from_env,
 };
@@ -49,6 +50,20 @@ impl TrustArgs {
             return Ok(None);
         }
         policy(&self.key, self.threshold.unwrap_or(1)).map(Some)
+    }
+
+    /// What decides whether a bundle is trusted.
+    ///
+    /// # Errors
+    /// As [`Self::policy`] and [`Self::signatures`].
+    pub fn trust(&self) -> Result<Trust, CliError> {
+        Ok(match self.policy()? {
+            Some(policy) => Trust::Keys {
+                policy,
+                detached: self.signatures()?,
+            },
+            None => Trust::AllowUnsigned,
+        })
     }
 
     /// The detached signatures that `--signature` names.

@@ -2,6 +2,7 @@
 //! knows that there is a terminal.
 
 mod args;
+mod clock;
 pub mod commands;
 mod errors;
 pub mod escape;

@@ -1,91 +1,16 @@
 //! Values of arguments that have a grammar of their own.
 
-use std::{fmt, path::Path, str::FromStr};
+use std::{path::Path, str::FromStr};
 
-use crate::oci::{Digest, Reference, Repository};
+use crate::{
+    oci::{Digest, Reference, Repository},
+    open::Input,
+};
 
 /// A value that is not of its grammar; says what was expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("expected {0}")]
 pub struct ValueError(String);
-
-/// `--to`: a registry and a place in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
-    /// `HOST[:PORT]`, lower case.
-    pub host: String,
-    /// What every repository path starts with, without slashes around it; may be empty.
-    pub prefix: String,
-}
-
-impl fmt::Display for Destination {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.host)?;
-        if !self.prefix.is_empty() {
-            write!(f, "/{}", self.prefix)?;
-        }
-        Ok(())
-    }
-}
-
-impl FromStr for Destination {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let wrong = |why: String| {
-            ValueError(format!(
-                "HOST[:PORT][/PREFIX], such as registry.local:5000 or harbor.local/project: {why}"
-            ))
-        };
-        if text.contains("://") {
-            return Err(wrong("leave out the scheme in front".to_owned()));
-        }
-        let (host, prefix) = text.split_once('/').unwrap_or((text, ""));
-        let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-        let path = if prefix.is_empty() { "a" } else { prefix };
-        let repository = Repository::new(host, path).map_err(|e| wrong(e.to_string()))?;
-        Ok(Self {
-            host: repository.host().to_owned(),
-            prefix: prefix.to_owned(),
-        })
-    }
-}
-
-/// `--map FROM=TO`: where images whose name starts with FROM go instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MapRule {
-    /// The start of a normalised image name: `HOST[:PORT][/PATH]`, without a slash at its end.
-    pub from: String,
-    /// The repository path at the destination that takes its place; empty for none.
-    pub to: String,
-}
-
-impl FromStr for MapRule {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let wrong = |why: String| {
-            ValueError(format!(
-                "FROM=TO, such as quay.io/tigera=mirror/calico (a host with or without a path, \
-                 and a path at the destination): {why}"
-            ))
-        };
-        let Some((from, to)) = text.split_once('=') else {
-            return Err(wrong("there is no `=`".to_owned()));
-        };
-        let (from, to) = (from.trim_end_matches('/'), to.trim_matches('/'));
-        let (host, path) = from.split_once('/').unwrap_or((from, "a"));
-        let checked = Repository::new(host, path).map_err(|e| wrong(e.to_string()))?;
-        if !to.is_empty() {
-            Repository::new("x", to).map_err(|e| wrong(e.to_string()))?;
-        }
-        let from = from.replacen(host, checked.host(), 1);
-        Ok(Self {
-            from,
-            to: to.to_owned(),
-        })
-    }
-}
 
 /// `--raw`: which document of a bundle is written out as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +21,8 @@ pub enum RawDocument {
     Index,
     /// The lock.
     Lock,
+    /// The first embedded signature, a Sigstore bundle.
+    Signature,
     /// The blob, manifest or index of this digest.
     Digest(Digest),
     /// The manifest or index of this entry.
@@ -110,6 +37,7 @@ impl FromStr for RawDocument {
             "root" => Ok(Self::Root),
             "index" => Ok(Self::Index),
             "lock" => Ok(Self::Lock),
+            "signature" => Ok(Self::Signature),
             digest if digest.starts_with("sha256:") || digest.starts_with("sha512:") => digest
                 .parse()
                 .map(Self::Digest)
@@ -139,6 +67,15 @@ pub(super) fn switch(text: &str) -> Result<bool, ValueError> {
         "1" | "true" | "yes" | "on" => Ok(true),
         "" | "0" | "false" | "no" | "off" => Ok(false),
         _ => Err(ValueError("1 or 0, true or false, yes or no".to_owned())),
+    }
+}
+
+/// The bundle that an argument names: a file, or `-` for standard input.
+pub(super) fn input(path: &Path) -> Input {
+    if is_dash(path) {
+        Input::Stdin
+    } else {
+        Input::File(path.to_owned())
     }
 }
 

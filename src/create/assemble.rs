@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::{CreateError, DEFAULT_NAME, DEFAULT_VERSION, Resolved, files};
 use crate::{
     bundle::{
-        API_VERSION, BundleError, BundleInfo, Entry, EntryKind, LOCK_TYPE, Lock, LockedImage,
-        Name, Origin, Plan, Root, SIGNATURE_TYPE, Walk, artifact_descriptor, artifact_manifest,
+        API_VERSION, BundleError, BundleInfo, Entry, EntryKind, LOCK_TYPE, Lock, LockedImage, Name,
+        Origin, Plan, Root, SIGNATURE_TYPE, Walk, artifact_descriptor, artifact_manifest,
         root_descriptor,
     },
     oci::{Descriptor, Digest, EMPTY_CONTENT},
@@ -44,7 +44,12 @@ impl Assembled {
 
     /// Bytes of unique content.
     pub fn content_size(&self) -> u64 {
-        self.plan.contents.members().iter().map(|member| member.size).sum()
+        self.plan
+            .contents
+            .members()
+            .iter()
+            .map(|member| member.size)
+            .sum()
     }
 }
 
@@ -63,8 +68,14 @@ pub(super) fn assemble(
             .to_string(),
     };
     let name = Name {
-        name: request.name.clone().unwrap_or_else(|| DEFAULT_NAME.to_owned()),
-        version: request.version.clone().unwrap_or_else(|| DEFAULT_VERSION.to_owned()),
+        name: request
+            .name
+            .clone()
+            .unwrap_or_else(|| DEFAULT_NAME.to_owned()),
+        version: request
+            .version
+            .clone()
+            .unwrap_or_else(|| DEFAULT_VERSION.to_owned()),
     };
     let mut entries: Vec<Entry> = resolved
         .images
@@ -77,8 +88,14 @@ pub(super) fn assemble(
         .collect();
     if !resolved.files.is_empty() {
         let (descriptor, manifest) = files::artifact(&resolved.files)?;
-        resolved.contents.insert(descriptor.digest, Bytes::from(manifest));
-        entries.push(Entry { kind: EntryKind::Files, reference: None, descriptor });
+        resolved
+            .contents
+            .insert(descriptor.digest, Bytes::from(manifest));
+        entries.push(Entry {
+            kind: EntryKind::Files,
+            reference: None,
+            descriptor,
+        });
     }
     let mut root = Root {
         info: BundleInfo {
@@ -99,10 +116,17 @@ pub(super) fn assemble(
         created,
         platforms: platforms(request.platforms.as_deref()),
         images: locked_images(&root, &resolved)?,
-        files: resolved.files.iter().map(|file| file.locked.clone()).collect(),
+        files: resolved
+            .files
+            .iter()
+            .map(|file| file.locked.clone())
+            .collect(),
         absent: resolved.absent.values().cloned().collect(),
     };
-    let mut own = Own { contents: &mut resolved.contents, members: Vec::new() };
+    let mut own = Own {
+        contents: &mut resolved.contents,
+        members: Vec::new(),
+    };
     let lock_bytes = lock.to_bytes().map_err(BundleError::from)?;
     let (lock_descriptor, lock_parts) = own.artifact(LOCK_TYPE, lock_bytes, None)?;
     root.lock = lock_descriptor;
@@ -121,10 +145,19 @@ pub(super) fn assemble(
         }
     }
     let members = own.members;
-    let index_json = root.index_json(&root_bytes, &signatures).map_err(BundleError::from)?;
+    let index_json = root
+        .index_json(&root_bytes, &signatures)
+        .map_err(BundleError::from)?;
     let contents = walk(members, &root, &resolved)?;
     let plan = Plan::new(&index_json, contents)?;
-    Ok(Assembled { lock, root, root_bytes: Bytes::from(root_bytes), index_json, plan, resolved })
+    Ok(Assembled {
+        lock,
+        root,
+        root_bytes: Bytes::from(root_bytes),
+        index_json,
+        plan,
+        resolved,
+    })
 }
 
 /// The bundle's own members, in order, with their content.
@@ -156,7 +189,10 @@ impl Own<'_> {
             (empty.digest, Bytes::from_static(EMPTY_CONTENT)),
             (layer.digest, Bytes::from(content)),
         ];
-        let members = parts.iter().map(|(digest, part)| (*digest, part.len() as u64)).collect();
+        let members = parts
+            .iter()
+            .map(|(digest, part)| (*digest, part.len() as u64))
+            .collect();
         self.contents.extend(parts);
         Ok((descriptor, members))
     }
@@ -167,13 +203,24 @@ fn locked_images(root: &Root, resolved: &Resolved) -> Result<Vec<LockedImage>, C
     // The sizes need the graph; it is the same whatever the bundle's own members are.
     let contents = walk(Vec::new(), root, resolved)?;
     let size = |id: u32| -> u64 {
-        contents.closure(id).into_iter().map(|id| contents.member(id).size).sum()
+        contents
+            .closure(id)
+            .into_iter()
+            .map(|id| contents.member(id).size)
+            .sum()
     };
-    let images = root.entries.iter().zip(contents.entries()).filter_map(|(entry, id)| {
-        let reference = entry.reference.as_ref()?;
-        let image = resolved.images.iter().find(|i| i.requested.reference == *reference)?;
-        Some((image, size(*id)))
-    });
+    let images = root
+        .entries
+        .iter()
+        .zip(contents.entries())
+        .filter_map(|(entry, id)| {
+            let reference = entry.reference.as_ref()?;
+            let image = resolved
+                .images
+                .iter()
+                .find(|i| i.requested.reference == *reference)?;
+            Some((image, size(*id)))
+        });
     Ok(images
         .map(|(image, content_size)| LockedImage {
             reference: image.requested.reference.to_string(),
@@ -198,14 +245,22 @@ fn walk(
         Walk::new(own, root, resolved.absent.keys().copied()).map_err(BundleError::from)?;
     while let Some(member) = walk.next_document() {
         // Everything that is not left out was fetched when it was resolved.
-        let content = resolved.contents.get(&member.digest).cloned().unwrap_or_default();
+        let content = resolved
+            .contents
+            .get(&member.digest)
+            .cloned()
+            .unwrap_or_default();
         walk.supply(&content).map_err(BundleError::from)?;
     }
     Ok(walk.finish().map_err(BundleError::from)?)
 }
 
 fn platforms(requested: Option<&[String]>) -> Vec<crate::oci::Platform> {
-    requested.unwrap_or_default().iter().filter_map(|platform| platform.parse().ok()).collect()
+    requested
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|platform| platform.parse().ok())
+        .collect()
 }
 
 fn origin(origin: &request::Origin) -> Origin {

@@ -137,11 +137,19 @@ pub enum Unresolved {
 }
 
 fn spelled_alike(tags: &[String]) -> String {
-    if tags.is_empty() { String::new() } else { format!(" (tags near it: {})", tags.join(", ")) }
+    if tags.is_empty() {
+        String::new()
+    } else {
+        format!(" (tags near it: {})", tags.join(", "))
+    }
 }
 
 fn list(platforms: &[Platform]) -> String {
-    platforms.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    platforms
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl CreateError {
@@ -154,9 +162,10 @@ impl CreateError {
     /// One line for each thing that is wrong, where there are several.
     pub fn details(&self) -> Vec<String> {
         match self {
-            Self::Resolve { failed, .. } => {
-                failed.iter().map(|(reference, why)| format!("{reference}  {why}")).collect()
-            }
+            Self::Resolve { failed, .. } => failed
+                .iter()
+                .map(|(reference, why)| format!("{reference}  {why}"))
+                .collect(),
             Self::Trust(error) => error.details(),
             _ => Vec::new(),
         }

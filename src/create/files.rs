@@ -46,8 +46,15 @@ pub(super) fn hash_all(request: &Request) -> Result<Vec<HashedFile>, CreateError
             path: file.path.clone(),
             reason: error.to_string(),
         })?;
-        let locked = LockedFile { name: file.name.clone(), digest, size };
-        files.push(HashedFile { path: file.path.clone(), locked });
+        let locked = LockedFile {
+            name: file.name.clone(),
+            digest,
+            size,
+        };
+        files.push(HashedFile {
+            path: file.path.clone(),
+            locked,
+        });
     }
     Ok(files)
 }
@@ -66,7 +73,7 @@ pub(super) fn artifact(files: &[HashedFile]) -> Result<(Descriptor, Vec<u8>), Cr
             annotations: BTreeMap::from([(TITLE.to_owned(), file.locked.name.clone())]),
         })
         .collect();
-    let manifest = artifact_manifest(FILES_TYPE, &layers, None)
-        .map_err(crate::bundle::BundleError::from)?;
+    let manifest =
+        artifact_manifest(FILES_TYPE, &layers, None).map_err(crate::bundle::BundleError::from)?;
     Ok((artifact_descriptor(FILES_TYPE, &manifest), manifest))
 }

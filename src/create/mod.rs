@@ -89,23 +89,24 @@ pub struct CreateReport {
     pub signed_by: Vec<String>,
 }
 
-/// Resolves everything and returns the lock, without fetching any layer.
+/// Resolves everything and returns the lock and the bytes of unique content, without fetching any
+/// layer.
 ///
 /// # Errors
 /// When anything does not resolve; all that is wrong is in the one error.
 pub async fn plan(
     client: &Client,
     request: &Request,
-    pins: Option<&Lock>,
     now: i64,
     concurrency: usize,
     progress: &dyn Progress,
-) -> Result<(Lock, Arc<Assembled>), CreateError> {
+) -> Result<(Lock, u64), CreateError> {
     let resolver = resolve::Resolver::new(client, concurrency, Default::default());
-    let mut resolved = resolver.resolve(request, pins, progress).await?;
+    let mut resolved = resolver.resolve(request, None, progress).await?;
     resolved.files = files::hash_all(request)?;
-    let assembled = assemble::assemble(request, resolved, pins, now, &[])?;
-    Ok((assembled.lock.clone(), Arc::new(assembled)))
+    let assembled = assemble::assemble(request, resolved, None, now, &[])?;
+    let size = assembled.content_size();
+    Ok((assembled.lock, size))
 }
 
 /// Makes the bundle.
@@ -147,15 +148,25 @@ async fn make(
         None => (create.lock.take(), Default::default()),
     };
     let resolver = resolve::Resolver::new(client, create.concurrency, salvaged);
-    let mut resolved = resolver.resolve(&create.request, pins.as_ref(), progress).await?;
+    let mut resolved = resolver
+        .resolve(&create.request, pins.as_ref(), progress)
+        .await?;
     resolved.files = files;
     progress.step("resolved", &counted(&resolved));
-    let assembled =
-        assemble::assemble(&create.request, resolved, pins.as_ref(), create.now, &create.keys)?;
+    let assembled = assemble::assemble(
+        &create.request,
+        resolved,
+        pins.as_ref(),
+        create.now,
+        &create.keys,
+    )?;
     let assembled = Arc::new(assembled);
     for key in &create.keys {
         let root = assembled.root_digest();
-        progress.step("signed", &format!("root {root} key {}", key.public().fingerprint()));
+        progress.step(
+            "signed",
+            &format!("root {root} key {}", key.public().fingerprint()),
+        );
     }
     output.prepare(&assembled)?;
     let transfer = transfer::Transfer::new(client, &assembled, create.concurrency, progress);
@@ -163,7 +174,9 @@ async fn make(
     output.commit()?;
     let images: &[LockedImage] = &assembled.lock.images;
     let path = output.path();
-    let name = path.as_ref().map_or_else(|| "-".into(), |p| p.display().to_string());
+    let name = path
+        .as_ref()
+        .map_or_else(|| "-".into(), |p| p.display().to_string());
     progress.step("wrote", &format!("{name}, {} images", images.len()));
     Ok(CreateReport {
         root: assembled.root_digest(),
@@ -171,7 +184,11 @@ async fn make(
         file_size,
         content_size: assembled.content_size(),
         fetched: transfer.fetched() + resolver.fetched(),
-        signed_by: create.keys.iter().map(|key| key.public().fingerprint()).collect(),
+        signed_by: create
+            .keys
+            .iter()
+            .map(|key| key.public().fingerprint())
+            .collect(),
         lock: assembled.lock.clone(),
     })
 }

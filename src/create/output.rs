@@ -77,7 +77,11 @@ impl Output {
     ) -> Result<(Self, Option<Resume>), CreateError> {
         match destination {
             Destination::Stdout => Ok((Self::Stdout, None)),
-            Destination::File { path, force, resume } => {
+            Destination::File {
+                path,
+                force,
+                resume,
+            } => {
                 let (file, resume) = PartialFile::open(path, *force, *resume, fingerprint)?;
                 Ok((Self::File(file), resume))
             }
@@ -138,7 +142,8 @@ impl PartialFile {
         }
         let partial = with_suffix(path, ".partial");
         let state = with_suffix(path, ".resume");
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let flags =
+            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let opened = rustix::fs::open(&partial, flags, Mode::from_raw_mode(0o666));
         let file = File::from(opened.map_err(|e| CreateError::write(&partial)(e.into()))?);
         let metadata = file.metadata().map_err(CreateError::write(&partial))?;
@@ -152,9 +157,16 @@ impl PartialFile {
             Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK) => {}
             Err(error) => return Err(CreateError::write(&partial)(error.into())),
         }
-        let found = if resume { read_state(&state, fingerprint) } else { None };
+        let found = if resume {
+            read_state(&state, fingerprint)
+        } else {
+            None
+        };
         let resume = match found {
-            Some(lock) => Some(Resume { lock, salvaged: salvage_packed(&file) }),
+            Some(lock) => Some(Resume {
+                lock,
+                salvaged: salvage_packed(&file),
+            }),
             None => {
                 file.set_len(0).map_err(CreateError::write(&partial))?;
                 None
@@ -178,7 +190,10 @@ impl PartialFile {
         if self.resumed {
             return Ok(());
         }
-        let lock = assembled.lock.to_bytes().map_err(crate::bundle::BundleError::from)?;
+        let lock = assembled
+            .lock
+            .to_bytes()
+            .map_err(crate::bundle::BundleError::from)?;
         let state = State {
             fingerprint: self.fingerprint.clone(),
             lock: String::from_utf8_lossy(&lock).into_owned(),
@@ -202,29 +217,51 @@ impl PartialFile {
         let failed = |error: rustix::io::Errno| CreateError::write(&self.partial)(error.into());
         let (needed, _) = assembled.plan.file_len_bounds();
         let kind = rustix::fs::fstatfs(&*self.file).map_err(failed)?;
-        #[allow(clippy::unnecessary_cast, reason = "the type differs between architectures")]
+        #[allow(
+            clippy::unnecessary_cast,
+            reason = "the type differs between architectures"
+        )]
         if kind.f_type as i64 == MSDOS_SUPER_MAGIC && needed >= FAT_LIMIT {
-            return Err(CreateError::FileTooLarge { path: self.path.clone(), needed });
+            return Err(CreateError::FileTooLarge {
+                path: self.path.clone(),
+                needed,
+            });
         }
         let space = rustix::fs::fstatvfs(&*self.file).map_err(failed)?;
-        let metadata = self.file.metadata().map_err(CreateError::write(&self.partial))?;
+        let metadata = self
+            .file
+            .metadata()
+            .map_err(CreateError::write(&self.partial))?;
         let held = metadata.blocks() * 512;
-        let available = space.f_bavail.saturating_mul(space.f_frsize).saturating_add(held);
+        let available = space
+            .f_bavail
+            .saturating_mul(space.f_frsize)
+            .saturating_add(held);
         if needed > available {
-            return Err(CreateError::Space { path: self.path.clone(), needed, available });
+            return Err(CreateError::Space {
+                path: self.path.clone(),
+                needed,
+                available,
+            });
         }
         Ok(())
     }
 
     fn commit(&mut self) -> Result<(), CreateError> {
-        self.file.sync_all().map_err(CreateError::write(&self.partial))?;
+        self.file
+            .sync_all()
+            .map_err(CreateError::write(&self.partial))?;
         self.rename().map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => CreateError::OutputExists(self.path.clone()),
             _ => CreateError::write(&self.path)(error),
         })?;
         let directory = File::open(parent(&self.path)).map_err(CreateError::write(&self.path))?;
-        directory.sync_all().map_err(CreateError::write(&self.path))?;
-        fs::remove_file(&self.state).or_else(ignore_missing).map_err(CreateError::write(&self.state))
+        directory
+            .sync_all()
+            .map_err(CreateError::write(&self.path))?;
+        fs::remove_file(&self.state)
+            .or_else(ignore_missing)
+            .map_err(CreateError::write(&self.state))
     }
 
     fn rename(&self) -> io::Result<()> {
@@ -232,8 +269,13 @@ impl PartialFile {
             return fs::rename(&self.partial, &self.path);
         }
         let here = rustix::fs::CWD;
-        match rustix::fs::renameat_with(here, &self.partial, here, &self.path, RenameFlags::NOREPLACE)
-        {
+        match rustix::fs::renameat_with(
+            here,
+            &self.partial,
+            here,
+            &self.path,
+            RenameFlags::NOREPLACE,
+        ) {
             // File systems without the flag: nothing was there at the start.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
                 fs::rename(&self.partial, &self.path)
@@ -250,10 +292,20 @@ pub(super) fn fingerprint(
     files: &[HashedFile],
 ) -> Result<String, CreateError> {
     let request = &create.request;
-    let images: Vec<_> =
-        request.images.iter().map(|i| (i.reference.to_string(), i.platforms.clone())).collect();
-    let files: Vec<_> = files.iter().map(|f| (&f.locked.name, f.locked.digest)).collect();
-    let keys: Vec<_> = create.keys.iter().map(|key| key.public().fingerprint()).collect();
+    let images: Vec<_> = request
+        .images
+        .iter()
+        .map(|i| (i.reference.to_string(), i.platforms.clone()))
+        .collect();
+    let files: Vec<_> = files
+        .iter()
+        .map(|f| (&f.locked.name, f.locked.digest))
+        .collect();
+    let keys: Vec<_> = create
+        .keys
+        .iter()
+        .map(|key| key.public().fingerprint())
+        .collect();
     let document = serde_json::json!({
         "tool": TOOL,
         "zstd": zstd_safe::version_string(),
@@ -287,9 +339,15 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 fn ignore_missing(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+    if error.kind() == io::ErrorKind::NotFound {
+        Ok(())
+    } else {
+        Err(error)
+    }
 }

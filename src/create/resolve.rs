@@ -109,7 +109,10 @@ impl<'a> Resolver<'a> {
                 Some(own) => parse_platforms(Some(own)),
                 None => global.clone(),
             };
-            let pin = pins.as_ref().and_then(|pins| pins.get(&image.reference.to_string())).copied();
+            let pin = pins
+                .as_ref()
+                .and_then(|pins| pins.get(&image.reference.to_string()))
+                .copied();
             async move { (image, self.image(image, &wanted, pin).await) }
         });
         let mut results = stream::iter(jobs).buffered(self.concurrency);
@@ -127,7 +130,11 @@ impl<'a> Resolver<'a> {
                     resolved.images.push(ResolvedImage {
                         requested: image.clone(),
                         descriptor,
-                        kind: if tree.is_image { EntryKind::Image } else { EntryKind::Artifact },
+                        kind: if tree.is_image {
+                            EntryKind::Image
+                        } else {
+                            EntryKind::Artifact
+                        },
                         platforms: tree.platforms,
                     });
                 }
@@ -135,11 +142,18 @@ impl<'a> Resolver<'a> {
             }
         }
         if !failed.is_empty() {
-            return Err(CreateError::Resolve { failed, total: request.images.len() });
+            return Err(CreateError::Resolve {
+                failed,
+                total: request.images.len(),
+            });
         }
         // What one image leaves out, another may bring.
         resolved.absent.retain(|digest, _| !kept.contains(digest));
-        for absent in resolved.absent.values().filter(|a| a.reason == AbsentReason::Foreign) {
+        for absent in resolved
+            .absent
+            .values()
+            .filter(|a| a.reason == AbsentReason::Foreign)
+        {
             let from = absent.urls.first().map_or("nowhere", String::as_str);
             progress.warn(&format!(
                 "foreign layer {} ({} bytes) is not carried; nodes get it from {from}",
@@ -166,11 +180,20 @@ impl<'a> Resolver<'a> {
             Err(error) if error.is_not_found() => {
                 return Err(self.not_found(&image.reference, pin, error).await);
             }
-            Err(error) => return Err(Unresolved::Registry { error, near: Vec::new() }),
+            Err(error) => {
+                return Err(Unresolved::Registry {
+                    error,
+                    near: Vec::new(),
+                });
+            }
         };
-        let descriptor = Descriptor { digest, ..Descriptor::of(&media_type, &bytes) };
+        let descriptor = Descriptor {
+            digest,
+            ..Descriptor::of(&media_type, &bytes)
+        };
         let mut tree = Tree::default();
-        self.document(repository, &descriptor, bytes, wanted, 1, &mut tree).await?;
+        self.document(repository, &descriptor, bytes, wanted, 1, &mut tree)
+            .await?;
         tree.platforms.sort();
         tree.platforms.dedup();
         Ok((descriptor, tree))
@@ -190,22 +213,31 @@ impl<'a> Resolver<'a> {
             if depth > MAX_DEPTH {
                 return Err(Unresolved::Depth);
             }
-            let document = Document::parse(&bytes, &descriptor.media_type)
-                .map_err(|error| Unresolved::Document { digest: descriptor.digest, error })?;
+            let document = Document::parse(&bytes, &descriptor.media_type).map_err(|error| {
+                Unresolved::Document {
+                    digest: descriptor.digest,
+                    error,
+                }
+            })?;
             tree.contents.insert(descriptor.digest, bytes);
             tree.kept.push(descriptor.digest);
             match &document.kind {
                 DocumentKind::Manifest { config, layers } => {
                     let top = depth == 1;
-                    self.manifest_parts(repository, config, layers, top, wanted, tree).await
+                    self.manifest_parts(repository, config, layers, top, wanted, tree)
+                        .await
                 }
                 DocumentKind::Index(children) => {
                     let (kept, left_out) = choose(children, wanted)?;
                     tree.absent.extend(left_out);
-                    let fetches: Vec<_> =
-                        kept.iter().map(|child| self.child(repository, child)).collect();
-                    let fetched: Vec<_> =
-                        stream::iter(fetches).buffered(self.concurrency).collect().await;
+                    let fetches: Vec<_> = kept
+                        .iter()
+                        .map(|child| self.child(repository, child))
+                        .collect();
+                    let fetched: Vec<_> = stream::iter(fetches)
+                        .buffered(self.concurrency)
+                        .collect()
+                        .await;
                     for (child, result) in kept.into_iter().zip(fetched) {
                         let near = Vec::new();
                         let (_, media_type, bytes) =
@@ -214,8 +246,12 @@ impl<'a> Resolver<'a> {
                         tree.platforms.extend(known.cloned());
                         // The index's own word on the type counts; that the registry says the
                         // same is checked when the document is parsed.
-                        let child = Descriptor { media_type, ..child.clone() };
-                        self.document(repository, &child, bytes, wanted, depth + 1, tree).await?;
+                        let child = Descriptor {
+                            media_type,
+                            ..child.clone()
+                        };
+                        self.document(repository, &child, bytes, wanted, depth + 1, tree)
+                            .await?;
                     }
                     Ok(())
                 }
@@ -249,7 +285,10 @@ impl<'a> Resolver<'a> {
             if let Some(platform) = platform_of(&bytes) {
                 if !wanted.is_empty() && !wanted.iter().any(|w| w.covers(&platform)) {
                     let wanted = wanted[0].clone();
-                    return Err(Unresolved::Platform { wanted, offered: vec![platform] });
+                    return Err(Unresolved::Platform {
+                        wanted,
+                        offered: vec![platform],
+                    });
                 }
                 tree.platforms.push(platform);
             }
@@ -264,7 +303,8 @@ impl<'a> Resolver<'a> {
         child: &Descriptor,
     ) -> Result<(Digest, String, Bytes), RegistryError> {
         let what = TagOrDigest::Digest(child.digest);
-        self.manifest(repository, &what, Some(&child.media_type)).await
+        self.manifest(repository, &what, Some(&child.media_type))
+            .await
     }
 
     async fn manifest(
@@ -279,7 +319,8 @@ impl<'a> Resolver<'a> {
             return Ok((*digest, media_type.to_owned(), bytes));
         }
         let pulled = self.client.manifest(repository, what).await?;
-        self.fetched.fetch_add(pulled.bytes.len() as u64, Ordering::Relaxed);
+        self.fetched
+            .fetch_add(pulled.bytes.len() as u64, Ordering::Relaxed);
         self.remember(pulled.digest, &pulled.bytes);
         Ok((pulled.digest, pulled.media_type, pulled.bytes))
     }
@@ -290,15 +331,23 @@ impl<'a> Resolver<'a> {
         }
         let bytes = super::small::fetch(self.client, repository, &blob.digest, blob.size)
             .await
-            .map_err(|error| Unresolved::Registry { error, near: Vec::new() })?
+            .map_err(|error| Unresolved::Registry {
+                error,
+                near: Vec::new(),
+            })?
             .ok_or(Unresolved::Content(blob.digest))?;
-        self.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.fetched
+            .fetch_add(bytes.len() as u64, Ordering::Relaxed);
         self.remember(blob.digest, &bytes);
         Ok(bytes)
     }
 
     fn known(&self, digest: &Digest) -> Option<Bytes> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+        self.known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(digest)
+            .cloned()
     }
 
     fn remember(&self, digest: Digest, bytes: &Bytes) {
@@ -315,7 +364,10 @@ impl<'a> Resolver<'a> {
     ) -> Unresolved {
         let repository = reference.repository();
         let Some(tag) = reference.tag() else {
-            return Unresolved::Registry { error, near: Vec::new() };
+            return Unresolved::Registry {
+                error,
+                near: Vec::new(),
+            };
         };
         if let Some(locked) = pin {
             let what = TagOrDigest::Tag(tag.to_owned());
@@ -328,8 +380,13 @@ impl<'a> Resolver<'a> {
         // Only an aid: that the tags cannot be listed is not what went wrong.
         let tags = self.client.tags(repository, 1000).await.unwrap_or_default();
         let tags: Vec<&str> = tags.iter().map(String::as_str).collect();
-        let near = crate::request::nearest_few(tag, &tags, 3).into_iter().map(str::to_owned);
-        Unresolved::Registry { error, near: near.collect() }
+        let near = crate::request::nearest_few(tag, &tags, 3)
+            .into_iter()
+            .map(str::to_owned);
+        Unresolved::Registry {
+            error,
+            near: near.collect(),
+        }
     }
 }
 
@@ -346,27 +403,45 @@ fn choose<'c>(
         .filter_map(|child| child.platform.clone())
         .filter(|platform| !platform.is_unknown())
         .collect();
-    let missing = wanted.iter().find(|w| !offered.iter().any(|offered| w.covers(offered)));
+    let missing = wanted
+        .iter()
+        .find(|w| !offered.iter().any(|offered| w.covers(offered)));
     if let Some(missing) = missing
         && !offered.is_empty()
     {
-        return Err(Unresolved::Platform { wanted: missing.clone(), offered });
+        return Err(Unresolved::Platform {
+            wanted: missing.clone(),
+            offered,
+        });
     }
     let covered = |child: &Descriptor| match &child.platform {
         Some(platform) => wanted.iter().any(|w| w.covers(platform)),
         // An entry without a platform is for all of them.
         None => true,
     };
-    let kept: Vec<Digest> =
-        children.iter().filter(|child| covered(child)).map(|child| child.digest).collect();
+    let kept: Vec<Digest> = children
+        .iter()
+        .filter(|child| covered(child))
+        .map(|child| child.digest)
+        .collect();
     // An attestation goes where the image goes that it is about.
     let attests_kept = |child: &Descriptor| {
-        let about = child.annotations.get(ATTESTS).and_then(|about| about.parse().ok());
+        let about = child
+            .annotations
+            .get(ATTESTS)
+            .and_then(|about| about.parse().ok());
         about.is_some_and(|about: Digest| kept.contains(&about))
     };
-    let (kept, left_out): (Vec<_>, Vec<_>) =
-        children.iter().partition(|child| covered(child) || attests_kept(child));
-    Ok((kept, left_out.into_iter().map(|d| absent(d, AbsentReason::Platform)).collect()))
+    let (kept, left_out): (Vec<_>, Vec<_>) = children
+        .iter()
+        .partition(|child| covered(child) || attests_kept(child));
+    Ok((
+        kept,
+        left_out
+            .into_iter()
+            .map(|d| absent(d, AbsentReason::Platform))
+            .collect(),
+    ))
 }
 
 fn absent(descriptor: &Descriptor, reason: AbsentReason) -> Absent {
@@ -389,20 +464,37 @@ fn platform_of(config: &[u8]) -> Option<Platform> {
         variant: Option<String>,
     }
     let config: Config = serde_json::from_slice(config).ok()?;
-    let variant = config.variant.filter(|v| !v.is_empty()).map(|v| format!("/{v}"));
-    format!("{}/{}{}", config.os, config.architecture, variant.unwrap_or_default()).parse().ok()
+    let variant = config
+        .variant
+        .filter(|v| !v.is_empty())
+        .map(|v| format!("/{v}"));
+    format!(
+        "{}/{}{}",
+        config.os,
+        config.architecture,
+        variant.unwrap_or_default()
+    )
+    .parse()
+    .ok()
 }
 
 fn parse_platforms(platforms: Option<&[String]>) -> Vec<Platform> {
     // The request has checked them.
-    platforms.unwrap_or_default().iter().filter_map(|platform| platform.parse().ok()).collect()
+    platforms
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|platform| platform.parse().ok())
+        .collect()
 }
 
 /// The digests that a lock names, if it is a lock of this very request.
 fn check_pins(request: &Request, lock: &Lock) -> Result<HashMap<String, Digest>, CreateError> {
     let stale = |why: String| Err(CreateError::Lock(why));
-    let pins: HashMap<String, Digest> =
-        lock.images.iter().map(|image| (image.reference.clone(), image.digest)).collect();
+    let pins: HashMap<String, Digest> = lock
+        .images
+        .iter()
+        .map(|image| (image.reference.clone(), image.digest))
+        .collect();
     for image in &request.images {
         let name = image.reference.to_string();
         let Some(locked) = lock.images.iter().find(|locked| locked.reference == name) else {
@@ -412,12 +504,16 @@ fn check_pins(request: &Request, lock: &Lock) -> Result<HashMap<String, Digest>,
             return stale(format!("{name} has other platforms in it"));
         }
     }
-    if let Some(extra) = lock
-        .images
-        .iter()
-        .find(|locked| !request.images.iter().any(|i| i.reference.to_string() == locked.reference))
-    {
-        return stale(format!("{} is in it and no longer asked for", extra.reference));
+    if let Some(extra) = lock.images.iter().find(|locked| {
+        !request
+            .images
+            .iter()
+            .any(|i| i.reference.to_string() == locked.reference)
+    }) {
+        return stale(format!(
+            "{} is in it and no longer asked for",
+            extra.reference
+        ));
     }
     if lock.platforms != parse_platforms(request.platforms.as_deref()) {
         return stale("the platforms have changed".to_owned());

@@ -36,7 +36,11 @@ pub(super) struct Sources<'a> {
 /// A blob that arrives.
 pub(super) enum Incoming {
     Registry(BlobStream),
-    File { file: tokio::fs::File, left: u64, path: PathBuf },
+    File {
+        file: tokio::fs::File,
+        left: u64,
+        path: PathBuf,
+    },
 }
 
 impl<'a> Sources<'a> {
@@ -66,23 +70,34 @@ impl<'a> Sources<'a> {
             .iter()
             .filter_map(|file| Some((contents.find(&file.locked.digest)?, file.path.clone())))
             .collect();
-        Self { client, of, places, files }
+        Self {
+            client,
+            of,
+            places,
+            files,
+        }
     }
 
     /// The image that a blob is fetched for.
     pub(super) fn label(&self, id: MemberId) -> &str {
-        self.place(id).map_or("bundle", |place| place.label.as_str())
+        self.place(id)
+            .map_or("bundle", |place| place.label.as_str())
     }
 
     /// A small blob, whole; it has its digest.
     pub(super) async fn small(&self, id: MemberId, member: &Member) -> Result<Bytes, CreateError> {
         if let Some(path) = self.files.get(&id) {
-            let content = tokio::fs::read(path).await.map_err(|e| self.file_error(path, &e))?;
+            let content = tokio::fs::read(path)
+                .await
+                .map_err(|e| self.file_error(path, &e))?;
             return Ok(Bytes::from(content));
         }
         let fetched = match self.place(id).and_then(|place| place.repository.as_ref()) {
             Some(from) => super::small::fetch(self.client, from, &member.digest, member.size).await,
-            None => Err(RegistryError::Usage(format!("nothing provides {}", member.digest))),
+            None => Err(RegistryError::Usage(format!(
+                "nothing provides {}",
+                member.digest
+            ))),
         };
         let content = fetched.map_err(|error| self.fetch_error(id, error))?;
         content.ok_or_else(|| self.content_error(id, member))
@@ -103,15 +118,24 @@ impl<'a> Sources<'a> {
             };
             let file = open.await.map_err(RegistryError::Source)?;
             let left = range.end - range.start;
-            return Ok(Incoming::File { file, left, path: path.clone() });
+            return Ok(Incoming::File {
+                file,
+                left,
+                path: path.clone(),
+            });
         }
         match self.place(id).and_then(|place| place.repository.as_ref()) {
             Some(repository) => {
-                let stream =
-                    self.client.blob(repository, &member.digest, range, member.size).await?;
+                let stream = self
+                    .client
+                    .blob(repository, &member.digest, range, member.size)
+                    .await?;
                 Ok(Incoming::Registry(stream))
             }
-            None => Err(RegistryError::Usage(format!("nothing provides {}", member.digest))),
+            None => Err(RegistryError::Usage(format!(
+                "nothing provides {}",
+                member.digest
+            ))),
         }
     }
 
@@ -119,7 +143,10 @@ impl<'a> Sources<'a> {
     pub(super) fn fetch_error(&self, id: MemberId, error: RegistryError) -> CreateError {
         match (self.files.get(&id), error) {
             (Some(path), RegistryError::Source(error)) => self.file_error(path, &error),
-            (_, error) => CreateError::Fetch { reference: self.label(id).to_owned(), error },
+            (_, error) => CreateError::Fetch {
+                reference: self.label(id).to_owned(),
+                error,
+            },
         }
     }
 
@@ -130,14 +157,18 @@ impl<'a> Sources<'a> {
                 path: path.clone(),
                 reason: "the file changed while it was being packed".to_owned(),
             },
-            None => {
-                CreateError::Content { reference: self.label(id).to_owned(), digest: member.digest }
-            }
+            None => CreateError::Content {
+                reference: self.label(id).to_owned(),
+                digest: member.digest,
+            },
         }
     }
 
     fn file_error(&self, path: &std::path::Path, error: &io::Error) -> CreateError {
-        CreateError::File { path: path.to_owned(), reason: error.to_string() }
+        CreateError::File {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        }
     }
 
     fn place(&self, id: MemberId) -> Option<&Place> {

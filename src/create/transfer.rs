@@ -89,7 +89,8 @@ impl<'a> Transfer<'a> {
     /// Writes everything; returns the size of the bundle in bytes.
     pub(super) async fn run(&self, output: &Output) -> Result<u64, CreateError> {
         let members = self.plan.contents.members();
-        self.progress.start(members.iter().map(|member| member.size).sum());
+        self.progress
+            .start(members.iter().map(|member| member.size).sum());
         let size = match output {
             Output::Stdout => self.in_order().await,
             Output::File(partial) => self.in_places(&partial.file, partial.resumed).await,
@@ -99,15 +100,19 @@ impl<'a> Transfer<'a> {
             (CreateError::Bundle(BundleError::Io(error)), Some(path)) => {
                 CreateError::Write { path, error }
             }
-            (CreateError::Bundle(BundleError::Io(error)), None) => {
-                CreateError::Write { path: "standard output".into(), error }
-            }
+            (CreateError::Bundle(BundleError::Io(error)), None) => CreateError::Write {
+                path: "standard output".into(),
+                error,
+            },
             (error, _) => error,
         })
     }
 
     async fn in_places(&self, file: &Arc<File>, resumed: bool) -> Result<u64, CreateError> {
-        let sink = Box::new(FileAt { file: Arc::clone(file), at: 0 });
+        let sink = Box::new(FileAt {
+            file: Arc::clone(file),
+            at: 0,
+        });
         let (_, mut sizes) = self.packed(sink).await?;
         let mut at: u64 = sizes.iter().map(|(len, _)| u64::from(*len)).sum();
         let mut stored = Vec::new();
@@ -135,7 +140,10 @@ impl<'a> Transfer<'a> {
             sizes.extend(kept);
             hasher = state;
         }
-        let sink = Box::new(FileAt { file: Arc::clone(file), at });
+        let sink = Box::new(FileAt {
+            file: Arc::clone(file),
+            at,
+        });
         self.ordered(sink, &mut sizes, hasher).await?;
         let table = SeekTable(sizes);
         let end = table.total();
@@ -219,8 +227,10 @@ impl<'a> Transfer<'a> {
                 }
                 Ok(_) => {}
                 // What was kept cannot be completed where the registry gives no parts.
-                Err(CreateError::Fetch { error: RegistryError::RangeIgnored { .. }, .. })
-                    if keep => {}
+                Err(CreateError::Fetch {
+                    error: RegistryError::RangeIgnored { .. },
+                    ..
+                }) if keep => {}
                 Err(error) => return Err(error),
             }
             keep = false;
@@ -273,8 +283,10 @@ impl<'a> Transfer<'a> {
         if range.is_empty() {
             return Ok(());
         }
-        let mut incoming =
-            self.sources.open(id, self.plan.contents.member(id), range).await?;
+        let mut incoming = self
+            .sources
+            .open(id, self.plan.contents.member(id), range)
+            .await?;
         while let Some(bytes) = incoming.chunk().await? {
             let count = bytes.len() as u64;
             self.fetched.fetch_add(count, Ordering::Relaxed);
@@ -297,10 +309,9 @@ impl<'a> Transfer<'a> {
     ) -> Result<Sink, CreateError> {
         let plan = &self.plan;
         let rest = sizes.len() as u32..plan.layout.frames();
-        let mut pieces = stream::iter(rest.map(|number| async move {
-            (number, self.piece(number).await)
-        }))
-        .buffered(FRAMES_AT_ONCE.min(self.concurrency));
+        let mut pieces =
+            stream::iter(rest.map(|number| async move { (number, self.piece(number).await) }))
+                .buffered(FRAMES_AT_ONCE.min(self.concurrency));
         let mut item = None;
         let mut whole: Option<(MemberId, Incoming, Bytes)> = None;
         while let Some((number, piece)) = pieces.next().await {
@@ -308,9 +319,8 @@ impl<'a> Transfer<'a> {
             let id = span.member.expect("a frame behind the packed part");
             let member = plan.contents.member(id);
             let frames = plan.layout.frames_of(id);
-            let shown = *item.get_or_insert_with(|| {
-                self.progress.item(self.sources.label(id), member.size)
-            });
+            let shown = *item
+                .get_or_insert_with(|| self.progress.item(self.sources.label(id), member.size));
             let reading = whole.as_ref().is_some_and(|(reading, ..)| *reading == id);
             let (content, frame) = match piece? {
                 Piece::Ready { content, frame } if !reading => (content, frame),
@@ -320,7 +330,8 @@ impl<'a> Transfer<'a> {
                     (content, frame)
                 }
             };
-            self.fetched.fetch_add(content.len() as u64, Ordering::Relaxed);
+            self.fetched
+                .fetch_add(content.len() as u64, Ordering::Relaxed);
             self.progress.advance(shown, content.len() as u64);
             if number == frames.start {
                 hasher = Some(Hasher::new(member.digest.algorithm()));
@@ -345,9 +356,14 @@ impl<'a> Transfer<'a> {
     async fn encode(&self, number: u32, content: Bytes) -> Result<Vec<u8>, CreateError> {
         let plan = self.plan.clone();
         let frame = spawn_blocking(move || -> Result<Vec<u8>, BundleError> {
-            let wrong = |error| BundleError::Frame { number, offset: 0, error };
+            let wrong = |error| BundleError::Frame {
+                number,
+                offset: 0,
+                error,
+            };
             let mut compressor = Compressor::new().map_err(wrong)?;
-            plan.encode_large(number, &content, &mut compressor).map_err(wrong)
+            plan.encode_large(number, &content, &mut compressor)
+                .map_err(wrong)
         });
         Ok(joined(frame.await)?)
     }
@@ -388,7 +404,11 @@ impl<'a> Transfer<'a> {
         let failed = |error| self.sources.fetch_error(id, error);
         let mut skip = 0;
         if whole.as_ref().is_none_or(|(reading, ..)| *reading != id) {
-            let incoming = self.sources.open(id, member, 0..member.size).await.map_err(failed)?;
+            let incoming = self
+                .sources
+                .open(id, member, 0..member.size)
+                .await
+                .map_err(failed)?;
             *whole = Some((id, incoming, Bytes::new()));
             skip = range.start;
         }

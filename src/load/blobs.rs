@@ -87,15 +87,18 @@ impl Pusher<'_> {
         blob: &PlannedBlob,
     ) -> Result<(), LoadError> {
         let member = *archive.metadata().plan.contents.member(blob.id);
-        let source: Arc<dyn BlobSource> =
-            Arc::new(FromFile { archive: Arc::clone(archive), id: blob.id });
+        let source: Arc<dyn BlobSource> = Arc::new(FromFile {
+            archive: Arc::clone(archive),
+            id: blob.id,
+        });
         let first = &blob.repositories[0];
         if !blob.present {
             self.send(first, blob, &member, Arc::clone(&source)).await?;
         }
         for repository in &blob.repositories[1..] {
             if !self.mount(repository, first, blob, &member).await? {
-                self.send(repository, blob, &member, Arc::clone(&source)).await?;
+                self.send(repository, blob, &member, Arc::clone(&source))
+                    .await?;
             }
         }
         Ok(())
@@ -135,14 +138,19 @@ impl Pusher<'_> {
         blob: &PlannedBlob,
         member: &Member,
     ) -> Result<bool, LoadError> {
-        let mount = self.client.mount_blob(repository, &member.digest, from.path()).await;
+        let mount = self
+            .client
+            .mount_blob(repository, &member.digest, from.path())
+            .await;
         match mount.map_err(|error| self.failed(blob, error))? {
             Mount::Mounted => {
                 self.mounted.fetch_add(1, Ordering::Relaxed);
                 Ok(true)
             }
             Mount::Refused(_) => {
-                let exists = self.client.blob_exists(repository, &member.digest, member.size);
+                let exists = self
+                    .client
+                    .blob_exists(repository, &member.digest, member.size);
                 exists.await.map_err(|error| self.failed(blob, error))
             }
         }
@@ -158,7 +166,9 @@ impl Pusher<'_> {
         let mut upload: Option<Upload> = None;
         // The bundle's own members precede everything; an image may need one (the empty config).
         while let Some(blob) = wanted.next_if(|blob| is_own(&plan, blob.id)) {
-            let content = archive.read_kept(blob.id).map_err(|e| self.damaged(blob, e))?;
+            let content = archive
+                .read_kept(blob.id)
+                .map_err(|e| self.damaged(blob, e))?;
             self.whole(&plan, blob, content).await?;
         }
         loop {
@@ -202,7 +212,8 @@ impl Pusher<'_> {
         let member = *plan.contents.member(blob.id);
         if !blob.present {
             let source = Arc::new(InMemory(content));
-            self.send(&blob.repositories[0], blob, &member, source).await?;
+            self.send(&blob.repositories[0], blob, &member, source)
+                .await?;
         }
         self.spread(plan, blob).await
     }
@@ -218,23 +229,36 @@ impl Pusher<'_> {
         let member = *plan.contents.member(blob.id);
         let first = &blob.repositories[0];
         if chunk.offset == 0 && chunk.last {
-            return self.send(first, blob, &member, Arc::new(InMemory(chunk.bytes))).await;
+            return self
+                .send(first, blob, &member, Arc::new(InMemory(chunk.bytes)))
+                .await;
         }
         if upload.is_none() {
-            let session = self.client.begin_upload(first, &member.digest, member.size).await;
+            let session = self
+                .client
+                .begin_upload(first, &member.digest, member.size)
+                .await;
             let session = session.map_err(|error| self.failed(blob, error))?;
             *upload = Some(Upload::Chunked(Box::new(session)));
         }
-        let Some(Upload::Chunked(session)) = upload else { return Ok(()) };
+        let Some(Upload::Chunked(session)) = upload else {
+            return Ok(());
+        };
         let bytes = chunk.bytes.len() as u64;
-        session.write(chunk.bytes).await.map_err(|error| self.failed_in_pipe(blob, error))?;
+        session
+            .write(chunk.bytes)
+            .await
+            .map_err(|error| self.failed_in_pipe(blob, error))?;
         let item = self.progress.item(&self.image(blob), member.size);
         self.progress.advance(item, bytes);
         self.progress.finish_item(item);
         if chunk.last
             && let Some(Upload::Chunked(session)) = upload.take()
         {
-            session.finish().await.map_err(|error| self.failed_in_pipe(blob, error))?;
+            session
+                .finish()
+                .await
+                .map_err(|error| self.failed_in_pipe(blob, error))?;
             self.count_sent(member.size);
         }
         Ok(())
@@ -257,7 +281,8 @@ impl Pusher<'_> {
                     digest: member.digest,
                     size: member.size,
                 };
-                self.send(repository, blob, &member, Arc::new(source)).await?;
+                self.send(repository, blob, &member, Arc::new(source))
+                    .await?;
             }
         }
         Ok(())
@@ -281,7 +306,9 @@ impl Pusher<'_> {
     fn failed_in_pipe(&self, blob: &PlannedBlob, error: RegistryError) -> LoadError {
         match error {
             RegistryError::ChunkedUnsupported { .. } | RegistryError::UploadLost { .. } => {
-                LoadError::PipeOnce { error: Box::new(error) }
+                LoadError::PipeOnce {
+                    error: Box::new(error),
+                }
             }
             error => self.failed(blob, error),
         }
@@ -289,7 +316,12 @@ impl Pusher<'_> {
 
     fn damaged(&self, blob: &PlannedBlob, error: BundleError) -> LoadError {
         let sent = self.sent.load(Ordering::Relaxed);
-        LoadError::Damaged { error, image: self.image(blob), sent, of: self.to_send }
+        LoadError::Damaged {
+            error,
+            image: self.image(blob),
+            sent,
+            of: self.to_send,
+        }
     }
 
     fn damaged_somewhere(&self, error: BundleError) -> LoadError {
@@ -372,7 +404,9 @@ struct FromRegistry {
 impl BlobSource for FromRegistry {
     fn open(&self, from: u64) -> Opening<'_> {
         Box::pin(async move {
-            let opened = self.client.blob(&self.repository, &self.digest, from..self.size, self.size);
+            let opened =
+                self.client
+                    .blob(&self.repository, &self.digest, from..self.size, self.size);
             let blob = opened.await.map_err(io::Error::other)?;
             let pieces = stream::try_unfold(blob, |mut blob| async move {
                 let piece = blob.chunk().await.map_err(io::Error::other)?;

@@ -48,7 +48,9 @@ pub enum LoadError {
         error: Box<RegistryError>,
     },
     /// The destination insists on every child of an index, and a smaller index is not allowed.
-    #[error("{destination} does not take an index of which only some platforms are there, and {reason}")]
+    #[error(
+        "{destination} does not take an index of which only some platforms are there, and {reason}"
+    )]
     SparseIndex {
         /// Where it was to go.
         destination: String,
@@ -97,14 +99,19 @@ impl LoadError {
     /// The destination's failure with one image.
     pub(super) fn at(image: &str) -> impl Fn(RegistryError) -> Self {
         let image = image.to_owned();
-        move |error| Self::Destination { image: image.clone(), error: Box::new(error) }
+        move |error| Self::Destination {
+            image: image.clone(),
+            error: Box::new(error),
+        }
     }
 
     /// One line for each thing that is wrong, where there are several.
     pub fn details(&self) -> Vec<String> {
         match self {
             Self::Open(error) => error.details(),
-            Self::Damaged { image, sent, of, .. } => vec![
+            Self::Damaged {
+                image, sent, of, ..
+            } => vec![
                 format!("it is part of {image}"),
                 format!(
                     "nothing was tagged; {sent} of {of} blobs that were sent are complete and will \

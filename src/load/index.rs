@@ -88,8 +88,15 @@ impl Variants {
         let mut changed = false;
         let mut kept = Vec::new();
         children.retain_mut(|child| {
-            let digest = child.get("digest").and_then(Value::as_str).unwrap_or_default();
-            let Some(member) = digest.parse().ok().and_then(|digest| contents.find(&digest)) else {
+            let digest = child
+                .get("digest")
+                .and_then(Value::as_str)
+                .unwrap_or_default();
+            let Some(member) = digest
+                .parse()
+                .ok()
+                .and_then(|digest| contents.find(&digest))
+            else {
                 return false;
             };
             if let Some(smaller) = self.smaller(member) {
@@ -105,10 +112,17 @@ impl Variants {
         }
         debug_assert_eq!(kept.len(), contents.references(id).len());
         let bytes = Bytes::from(serde_json::to_vec(&index).map_err(wrong)?);
-        Ok(Some(Variant { digest: Digest::sha256_of(&bytes), bytes, children: kept }))
+        Ok(Some(Variant {
+            digest: Digest::sha256_of(&bytes),
+            bytes,
+            children: kept,
+        }))
     }
 }
 
 fn damaged(error: BundleError) -> LoadError {
-    LoadError::Open(OpenError::Bundle { name: "the bundle".to_owned(), error })
+    LoadError::Open(OpenError::Bundle {
+        name: "the bundle".to_owned(),
+        error,
+    })
 }

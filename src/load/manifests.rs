@@ -18,7 +18,11 @@ use crate::{
 };
 
 /// Error codes with which registries say that an index names a child that they do not have.
-const MISSING_CHILD: [&str; 3] = ["MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "MANIFEST_INVALID"];
+const MISSING_CHILD: [&str; 3] = [
+    "MANIFEST_BLOB_UNKNOWN",
+    "MANIFEST_UNKNOWN",
+    "MANIFEST_INVALID",
+];
 
 /// Pushes the manifests of all images by digest and reads them back. Returns for each destination the
 /// digest that its tag is to point to.
@@ -31,7 +35,10 @@ pub(super) async fn push(
     plan: &LoadPlan,
     request: &LoadRequest,
 ) -> Result<HashMap<String, Digest>, LoadError> {
-    let images = plan.images.iter().filter(|i| !matches!(i.state, ImageState::Keep(_)));
+    let images = plan
+        .images
+        .iter()
+        .filter(|i| !matches!(i.state, ImageState::Keep(_)));
     let pushes = images.map(|image| async move {
         let digest = match image.state {
             ImageState::Present => read_back_present(client, plan, image).await?,
@@ -39,7 +46,10 @@ pub(super) async fn push(
         };
         Ok::<_, LoadError>((image.destination(), digest))
     });
-    stream::iter(pushes).buffer_unordered(request.concurrency.max(1)).try_collect().await
+    stream::iter(pushes)
+        .buffer_unordered(request.concurrency.max(1))
+        .try_collect()
+        .await
 }
 
 /// Writes the tags.
@@ -53,9 +63,8 @@ pub(super) async fn tag(
     pushed: &HashMap<String, Digest>,
     request: &LoadRequest,
 ) -> Result<(), LoadError> {
-    let new = |image: &&PlannedImage| {
-        matches!(image.state, ImageState::New | ImageState::Replace(_))
-    };
+    let new =
+        |image: &&PlannedImage| matches!(image.state, ImageState::New | ImageState::Replace(_));
     let mut seen = HashSet::new();
     let images: Vec<_> = plan
         .images
@@ -70,7 +79,9 @@ pub(super) async fn tag(
             let name = image.destination();
             let media_type = medium.metadata().plan.contents.media_type(image.top);
             let bytes = match plan.variants.smaller(image.top) {
-                Some(smaller) if pushed.get(&name) == Some(&smaller.digest) => smaller.bytes.clone(),
+                Some(smaller) if pushed.get(&name) == Some(&smaller.digest) => {
+                    smaller.bytes.clone()
+                }
                 _ => medium.document(image.top).map_err(damaged)?,
             };
             let what = TagOrDigest::Tag(tag.clone());
@@ -96,7 +107,10 @@ async fn read_back_present(
         .manifest(&image.repository, &what)
         .await
         .map_err(LoadError::at(&image.destination()))?;
-    let smaller = plan.variants.smaller(image.top).map(|variant| variant.digest);
+    let smaller = plan
+        .variants
+        .smaller(image.top)
+        .map(|variant| variant.digest);
     if pulled.digest == image.digest || Some(pulled.digest) == smaller {
         return Ok(pulled.digest);
     }
@@ -126,19 +140,32 @@ async fn push_image(
         let media_type = contents.media_type(id);
         let digest = contents.member(id).digest;
         let variant = plan.variants.smaller(id);
-        let child_is_smaller = contents.references(id).iter().any(|child| smaller.contains(child));
+        let child_is_smaller = contents
+            .references(id)
+            .iter()
+            .any(|child| smaller.contains(child));
         let may_reduce = request.index != IndexMode::Keep;
         let sent = match variant {
             Some(variant) if request.index == IndexMode::Filter || child_is_smaller => {
                 check_may_reduce(image, None)?;
-                put(client, image, media_type, variant.digest, variant.bytes.clone()).await?;
+                put(
+                    client,
+                    image,
+                    media_type,
+                    variant.digest,
+                    variant.bytes.clone(),
+                )
+                .await?;
                 smaller.insert(id);
                 variant.digest
             }
             Some(variant) if may_reduce => {
                 let bytes = medium.document(id).map_err(damaged)?;
                 let what = TagOrDigest::Digest(digest);
-                match client.put_manifest(&image.repository, &what, media_type, bytes).await {
+                match client
+                    .put_manifest(&image.repository, &what, media_type, bytes)
+                    .await
+                {
                     Ok(()) => digest,
                     Err(error) if misses_child(&error) => {
                         check_may_reduce(image, Some(error))?;
@@ -153,7 +180,10 @@ async fn push_image(
             _ => {
                 let bytes = medium.document(id).map_err(damaged)?;
                 let what = TagOrDigest::Digest(digest);
-                match client.put_manifest(&image.repository, &what, media_type, bytes).await {
+                match client
+                    .put_manifest(&image.repository, &what, media_type, bytes)
+                    .await
+                {
                     Ok(()) => digest,
                     Err(error) if is_sparse(medium, id) && misses_child(&error) => {
                         return Err(sparse(image, "--index keep forbids a smaller one", error));
@@ -195,7 +225,11 @@ fn check_may_reduce(image: &PlannedImage, error: Option<RegistryError>) -> Resul
 }
 
 fn sparse(image: &PlannedImage, reason: &'static str, error: RegistryError) -> LoadError {
-    LoadError::SparseIndex { destination: image.destination(), reason, error: Box::new(error) }
+    LoadError::SparseIndex {
+        destination: image.destination(),
+        reason,
+        error: Box::new(error),
+    }
 }
 
 fn is_sparse(medium: &Medium, id: MemberId) -> bool {
@@ -205,7 +239,9 @@ fn is_sparse(medium: &Medium, id: MemberId) -> bool {
 }
 
 fn misses_child(error: &RegistryError) -> bool {
-    error.code().is_some_and(|code| MISSING_CHILD.contains(&code))
+    error
+        .code()
+        .is_some_and(|code| MISSING_CHILD.contains(&code))
 }
 
 /// What was pushed must come back with its digest.
@@ -215,12 +251,22 @@ async fn read_back(
     digest: Digest,
     image: &PlannedImage,
 ) -> Result<(), LoadError> {
-    let failed = |detail: String| LoadError::ReadBack { destination: image.destination(), detail };
-    let pulled = client.manifest(repository, &TagOrDigest::Digest(digest)).await;
+    let failed = |detail: String| LoadError::ReadBack {
+        destination: image.destination(),
+        detail,
+    };
+    let pulled = client
+        .manifest(repository, &TagOrDigest::Digest(digest))
+        .await;
     // The client compares the digest of what comes with the one that it asked for.
-    pulled.map(|_| ()).map_err(|error| failed(error.to_string()))
+    pulled
+        .map(|_| ())
+        .map_err(|error| failed(error.to_string()))
 }
 
 fn damaged(error: BundleError) -> LoadError {
-    LoadError::Open(OpenError::Bundle { name: "the bundle".to_owned(), error })
+    LoadError::Open(OpenError::Bundle {
+        name: "the bundle".to_owned(),
+        error,
+    })
 }

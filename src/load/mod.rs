@@ -83,7 +83,10 @@ pub async fn load(
         && let Medium::File(archive) = medium.value()
     {
         tokio::task::block_in_place(|| verify::read_all(archive, progress)).map_err(|error| {
-            LoadError::Open(open::OpenError::Bundle { name: request.input.to_string(), error })
+            LoadError::Open(open::OpenError::Bundle {
+                name: request.input.to_string(),
+                error,
+            })
         })?;
         progress.step("verified", "everything in the bundle");
     }
@@ -105,11 +108,20 @@ async fn push(
     let mut plan = plan::make(client, &medium, request, images).await?;
     progress.step("plan", &plan_text(&plan, &medium, request));
     if request.dry_run {
-        return Ok(receipt::make(&medium, &plan, &decision, BlobCounts::default(), request));
+        return Ok(receipt::make(
+            &medium,
+            &plan,
+            &decision,
+            BlobCounts::default(),
+            request,
+        ));
     }
     let counts = blobs::push(client, &mut medium, &plan, request, progress).await?;
     let mut pushed = manifests::push(client, &medium, &plan, request).await?;
-    progress.step("checked", &format!("{} images read back, every digest as signed", pushed.len()));
+    progress.step(
+        "checked",
+        &format!("{} images read back, every digest as signed", pushed.len()),
+    );
     manifests::tag(client, &medium, &plan, &pushed, request).await?;
     progress.step("tagged", &format!("{} images", pushed.len()));
     for image in &mut plan.images {
@@ -131,20 +143,33 @@ fn trusted_text(medium: &Verified<Medium>) -> String {
     let metadata = medium.value().metadata();
     let info = &metadata.root.info;
     let signed = medium.decision().accepted.iter();
-    let keys: Vec<_> = signed.map(|s| format!("{} ({})", s.name, s.fingerprint)).collect();
+    let keys: Vec<_> = signed
+        .map(|s| format!("{} ({})", s.name, s.fingerprint))
+        .collect();
     let by = if keys.is_empty() {
         "NOT SIGNED".to_owned()
     } else {
         format!("signed by {}", keys.join(", "))
     };
     let root = metadata.root_digest();
-    format!("{} {}  root {root}  {by}  made {}", info.name, info.version, info.created)
+    format!(
+        "{} {}  root {root}  {by}  made {}",
+        info.name, info.version, info.created
+    )
 }
 
 fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String {
     let (count, bytes) = plan.to_send(medium);
-    let there = plan.images.iter().filter(|image| !image.is_to_be_pushed()).count();
-    let kept = plan.images.iter().filter(|i| matches!(i.state, ImageState::Keep(_))).count();
+    let there = plan
+        .images
+        .iter()
+        .filter(|image| !image.is_to_be_pushed())
+        .count();
+    let kept = plan
+        .images
+        .iter()
+        .filter(|i| matches!(i.state, ImageState::Keep(_)))
+        .count();
     let mut text = format!("{} images → {}", plan.images.len(), request.relocation.to);
     text.push_str(&format!(
         "\n{count} of {} blobs to send ({bytes} bytes), {there} images are there already",

@@ -88,7 +88,11 @@ impl LoadPlan {
     /// Blobs that are to be sent, and their bytes.
     pub fn to_send(&self, medium: &Medium) -> (u64, u64) {
         let contents = &medium.metadata().plan.contents;
-        let sizes = self.blobs.iter().filter(|b| !b.present).map(|b| contents.member(b.id).size);
+        let sizes = self
+            .blobs
+            .iter()
+            .filter(|b| !b.present)
+            .map(|b| contents.member(b.id).size);
         sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size))
     }
 }
@@ -104,8 +108,16 @@ pub(super) fn destinations(
     let metadata = medium.metadata();
     let mut images = Vec::new();
     let mut names: BTreeMap<String, BTreeSet<(Reference, Digest)>> = BTreeMap::new();
-    for (entry, top) in metadata.root.entries.iter().zip(metadata.plan.contents.entries()) {
-        let Some(source) = entry.reference.clone().filter(|_| entry.kind != EntryKind::Files)
+    for (entry, top) in metadata
+        .root
+        .entries
+        .iter()
+        .zip(metadata.plan.contents.entries())
+    {
+        let Some(source) = entry
+            .reference
+            .clone()
+            .filter(|_| entry.kind != EntryKind::Files)
         else {
             continue;
         };
@@ -127,9 +139,16 @@ pub(super) fn destinations(
             let digests: BTreeSet<_> = sources.iter().map(|(_, digest)| digest).collect();
             digests.len() > 1
         })
-        .map(|(destination, sources)| Clash { destination, sources: sources.into_iter().collect() })
+        .map(|(destination, sources)| Clash {
+            destination,
+            sources: sources.into_iter().collect(),
+        })
         .collect();
-    if clashes.is_empty() { Ok(images) } else { Err(LoadError::Clash(clashes)) }
+    if clashes.is_empty() {
+        Ok(images)
+    } else {
+        Err(LoadError::Clash(clashes))
+    }
 }
 
 /// Asks the destination what it has.
@@ -143,9 +162,13 @@ pub(super) async fn make(
     images: Vec<PlannedImage>,
 ) -> Result<LoadPlan, LoadError> {
     let variants = Variants::find(medium, request.index)?;
-    let asked = images.into_iter().map(|image| ask(client, &variants, request, image));
-    let images: Vec<PlannedImage> =
-        stream::iter(asked).buffered(request.concurrency.max(1)).try_collect().await?;
+    let asked = images
+        .into_iter()
+        .map(|image| ask(client, &variants, request, image));
+    let images: Vec<PlannedImage> = stream::iter(asked)
+        .buffered(request.concurrency.max(1))
+        .try_collect()
+        .await?;
     let conflicts: Vec<Conflict> = images
         .iter()
         .filter_map(|image| match image.state {
@@ -174,8 +197,15 @@ pub(super) async fn make(
             Ok::<_, LoadError>(blob)
         }
     });
-    let blobs = stream::iter(asked).buffered(request.concurrency.max(1)).try_collect().await?;
-    Ok(LoadPlan { images, blobs, variants })
+    let blobs = stream::iter(asked)
+        .buffered(request.concurrency.max(1))
+        .try_collect()
+        .await?;
+    Ok(LoadPlan {
+        images,
+        blobs,
+        variants,
+    })
 }
 
 async fn ask(
@@ -196,7 +226,10 @@ async fn ask(
     let expected = match request.index {
         IndexMode::Filter => vec![smaller.unwrap_or(image.digest)],
         IndexMode::Keep => vec![image.digest],
-        IndexMode::Auto => vec![Some(image.digest), smaller].into_iter().flatten().collect(),
+        IndexMode::Auto => vec![Some(image.digest), smaller]
+            .into_iter()
+            .flatten()
+            .collect(),
     };
     image.state = match head.and_then(|head| head.digest) {
         None => ImageState::New,

@@ -11,7 +11,7 @@ use crate::{
     bundle::{API_VERSION, LockedFile, Name},
     oci::Digest,
     open::Medium,
-    trust::Decision,
+    trust::{AcceptedSignature, Decision},
 };
 
 /// What a load did.
@@ -59,6 +59,16 @@ pub struct ReceiptSignature {
     pub fingerprint: String,
     /// Where the signature was.
     pub origin: String,
+}
+
+impl From<&AcceptedSignature> for ReceiptSignature {
+    fn from(signature: &AcceptedSignature) -> Self {
+        Self {
+            key: signature.name.clone(),
+            fingerprint: signature.fingerprint.clone(),
+            origin: signature.origin.clone(),
+        }
+    }
 }
 
 /// One image of a receipt.
@@ -114,7 +124,9 @@ pub(super) fn make(
     request: &LoadRequest,
 ) -> Receipt {
     let metadata = medium.metadata();
-    let loaded = jiff::Timestamp::from_second(request.now).unwrap_or_default().to_string();
+    let loaded = jiff::Timestamp::from_second(request.now)
+        .unwrap_or_default()
+        .to_string();
     let images = plan.images.iter().map(|image| {
         let signed = metadata.plan.contents.member(image.top).digest;
         LoadedImage {
@@ -143,11 +155,7 @@ pub(super) fn make(
         signatures: decision
             .accepted
             .iter()
-            .map(|signature| ReceiptSignature {
-                key: signature.name.clone(),
-                fingerprint: signature.fingerprint.clone(),
-                origin: signature.origin.clone(),
-            })
+            .map(ReceiptSignature::from)
             .collect(),
         threshold: decision.threshold,
         images: images.collect(),

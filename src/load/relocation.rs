@@ -50,7 +50,9 @@ pub enum RelocationError {
     #[error("`{0}` is not a destination: expected HOST[:PORT][/PREFIX]")]
     Place(String),
     /// Not `FROM=TO`.
-    #[error("`{0}` is not a mapping: expected SOURCE-PREFIX=DESTINATION-PATH, for example quay.io/tigera=calico")]
+    #[error(
+        "`{0}` is not a mapping: expected SOURCE-PREFIX=DESTINATION-PATH, for example quay.io/tigera=calico"
+    )]
     Rule(String),
     /// The name that results is none.
     #[error("{from} cannot be renamed: {error}")]
@@ -72,7 +74,11 @@ impl Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.host)?;
-        if self.prefix.is_empty() { Ok(()) } else { write!(f, "/{}", self.prefix) }
+        if self.prefix.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "/{}", self.prefix)
+        }
     }
 }
 
@@ -84,9 +90,16 @@ impl FromStr for Place {
         let trimmed = text.strip_suffix('/').unwrap_or(text);
         let (host, prefix) = trimmed.split_once('/').unwrap_or((trimmed, ""));
         // The checks are those of a repository below it.
-        let path = if prefix.is_empty() { "x".to_owned() } else { format!("{prefix}/x") };
+        let path = if prefix.is_empty() {
+            "x".to_owned()
+        } else {
+            format!("{prefix}/x")
+        };
         let checked = Repository::new(host, &path).map_err(|_| wrong())?;
-        Ok(Self { host: checked.host().to_owned(), prefix: prefix.to_owned() })
+        Ok(Self {
+            host: checked.host().to_owned(),
+            prefix: prefix.to_owned(),
+        })
     }
 }
 
@@ -102,7 +115,10 @@ impl FromStr for MapRule {
         if !to.is_empty() {
             Repository::new("x", to).map_err(|_| wrong())?;
         }
-        Ok(Self { from: from.to_owned(), to: to.to_owned() })
+        Ok(Self {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        })
     }
 }
 
@@ -123,7 +139,10 @@ impl Relocation {
     /// # Errors
     /// When the resulting name is not of the grammar.
     pub fn destination(&self, source: &Reference) -> Result<Repository, RelocationError> {
-        let failed = |error| RelocationError::Name { from: source.to_string(), error };
+        let failed = |error| RelocationError::Name {
+            from: source.to_string(),
+            error,
+        };
         let name = source.repository().to_string();
         let longest = self
             .rules
@@ -176,8 +195,15 @@ mod tests {
 
     fn moved(to: &str, layout: PathLayout, rules: &[&str], source: &str) -> String {
         let rules = rules.iter().map(|rule| rule.parse().unwrap()).collect();
-        let relocation = Relocation { to: to.parse().unwrap(), layout, rules };
-        relocation.destination(&source.parse().unwrap()).unwrap().to_string()
+        let relocation = Relocation {
+            to: to.parse().unwrap(),
+            layout,
+            rules,
+        };
+        relocation
+            .destination(&source.parse().unwrap())
+            .unwrap()
+            .to_string()
     }
 
     #[test]
@@ -185,21 +211,43 @@ mod tests {
         for (layout, source, path) in [
             (PathLayout::Strip, "quay.io/tigera/cni:v1", "tigera/cni"),
             (PathLayout::Strip, "alpine:3", "library/alpine"),
-            (PathLayout::Host, "quay.io/tigera/cni:v1", "quay.io/tigera/cni"),
+            (
+                PathLayout::Host,
+                "quay.io/tigera/cni:v1",
+                "quay.io/tigera/cni",
+            ),
             (PathLayout::Host, "localhost:5000/a:1", "localhost-5000/a"),
-            (PathLayout::Last2, "us-docker.pkg.dev/a/b/c/cc-operator:1", "c/cc-operator"),
+            (
+                PathLayout::Last2,
+                "us-docker.pkg.dev/a/b/c/cc-operator:1",
+                "c/cc-operator",
+            ),
             (PathLayout::Last2, "alpine:3.12.1", "alpine"),
-            (PathLayout::Last2, "docker.io/library/alpine:3.12.1", "library/alpine"),
+            (
+                PathLayout::Last2,
+                "docker.io/library/alpine:3.12.1",
+                "library/alpine",
+            ),
             (PathLayout::Flat, "quay.io/tigera/cni:v1", "cni"),
         ] {
-            assert_eq!(moved("r.local:5000", layout, &[], source), format!("r.local:5000/{path}"));
-            assert_eq!(moved("r.local/a/b/", layout, &[], source), format!("r.local/a/b/{path}"));
+            assert_eq!(
+                moved("r.local:5000", layout, &[], source),
+                format!("r.local:5000/{path}")
+            );
+            assert_eq!(
+                moved("r.local/a/b/", layout, &[], source),
+                format!("r.local/a/b/{path}")
+            );
         }
     }
 
     #[test]
     fn the_longest_rule_wins_and_matches_whole_parts() {
-        let rules = ["quay.io=other", "quay.io/tigera=calico", "quay.io/tigera/cni=special/cni"];
+        let rules = [
+            "quay.io=other",
+            "quay.io/tigera=calico",
+            "quay.io/tigera/cni=special/cni",
+        ];
         for (source, path) in [
             ("quay.io/tigera/typha:1", "calico/typha"),
             ("quay.io/tigera/cni:1", "special/cni"),
@@ -213,7 +261,15 @@ mod tests {
 
     #[test]
     fn wrong_places_and_rules_are_refused() {
-        for text in ["", "/a", "r.local/../x", "r.local//x", "r.local/A", "http://r.local", "r:0"] {
+        for text in [
+            "",
+            "/a",
+            "r.local/../x",
+            "r.local//x",
+            "r.local/A",
+            "http://r.local",
+            "r:0",
+        ] {
             assert!(text.parse::<Place>().is_err(), "{text:?}");
         }
         for text in ["", "a", "=b", "quay.io=../x", "quay.io/A=b", "quay.io=A"] {

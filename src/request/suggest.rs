@@ -26,7 +26,11 @@ pub fn nearest_few<'a>(word: &str, candidates: &[&'a str], most: usize) -> Vec<&
         .filter(|(distance, candidate)| *distance <= candidate.len() / 2)
         .collect();
     found.sort();
-    found.into_iter().take(most).map(|(_, candidate)| candidate).collect()
+    found
+        .into_iter()
+        .take(most)
+        .map(|(_, candidate)| candidate)
+        .collect()
 }
 
 /// Edit distance with swaps of neighbours (optimal string alignment).

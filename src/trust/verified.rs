@@ -101,8 +101,15 @@ pub fn accept_unsigned(
     if !made_unsigned {
         return Err(TrustError::NotMadeUnsigned);
     }
-    let decision = Decision { accepted: Vec::new(), rejected: Vec::new(), threshold: 0 };
-    Ok(Verified { value: root, decision })
+    let decision = Decision {
+        accepted: Vec::new(),
+        rejected: Vec::new(),
+        threshold: 0,
+    };
+    Ok(Verified {
+        value: root,
+        decision,
+    })
 }
 
 #[cfg(test)]

@@ -7,15 +7,22 @@ use std::{
 
 use clap::Args;
 
-use super::inputs::InputArgs;
+use serde::Serialize;
+
+use super::{inputs::InputArgs, lock_file};
 use crate::{
+    bundle::Lock,
     cli::{
         Context,
         args::{Format, RegistryArgs},
-        exit::{CliError, Exit},
+        clock,
+        escape::escape_path,
+        exit::CliError,
         keys::signing_keys,
         values::{self, is_dash},
     },
+    create::{self, CreateReport, CreateRequest, Destination},
+    registry::ProxyUse,
     request::Request,
 };
 
@@ -150,16 +157,98 @@ impl CreateArgs {
     }
 }
 
+/// What `--format json` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Created<'a> {
+    root: String,
+    path: Option<&'a PathBuf>,
+    file_size: u64,
+    content_size: u64,
+    fetched: u64,
+    signed_by: &'a [String],
+    lock: &'a Lock,
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// Always, with exit code 1: the flow is not connected yet.
+/// When anything is wrong; then there is no bundle.
 pub async fn run(args: CreateArgs, context: &Context) -> Result<(), CliError> {
     args.check(context.format)?;
     let request = args.inputs.request(&context.output)?;
-    let _output = args.bundle_output(&request)?;
-    let _keys = signing_keys(&args.key, &context.interrupt)?;
-    Err(CliError::new(Exit::Internal, "internal: not wired"))
+    let output = args.bundle_output(&request)?;
+    let lock = args.lock_to_use()?;
+    let keys = signing_keys(&args.key, &context.interrupt)?;
+    let client = args
+        .inputs
+        .client(&args.registry, &request, ProxyUse::Environment)?;
+    let create = CreateRequest {
+        request,
+        keys,
+        lock,
+        now: clock::now()?,
+        output: match output {
+            BundleOutput::Stdout => Destination::Stdout,
+            BundleOutput::File(path) => Destination::File {
+                path,
+                force: args.force,
+                resume: !args.no_resume,
+            },
+        },
+        concurrency: args.registry.concurrency.into(),
+    };
+    let report = create::create(&client, create, context.progress.as_ref()).await?;
+    for warning in client.take_warnings() {
+        context.output.warn(&warning);
+    }
+    show(&report, &args, context)
+}
+
+fn show(report: &CreateReport, args: &CreateArgs, context: &Context) -> Result<(), CliError> {
+    if args.unsigned {
+        context
+            .output
+            .warn("the bundle is NOT SIGNED: nothing tells who made it");
+    }
+    if context.format == Format::Json {
+        return context.output.json(&Created {
+            root: report.root.to_string(),
+            path: report.path.as_ref(),
+            file_size: report.file_size,
+            content_size: report.content_size,
+            fetched: report.fetched,
+            signed_by: &report.signed_by,
+            lock: &report.lock,
+        });
+    }
+    let Some(path) = &report.path else {
+        return Ok(());
+    };
+    let bundle = escape_path(path);
+    let public = args
+        .key
+        .first()
+        .map(|key| escape_path(&key.with_extension("pub")));
+    context.output.next(&match public {
+        Some(public) => format!(
+            "carry it with {public}, then: bundle load {bundle} --to REGISTRY --key {public}"
+        ),
+        None => format!("carry it, then: bundle load {bundle} --to REGISTRY --allow-unsigned"),
+    });
+    Ok(())
+}
+
+impl CreateArgs {
+    /// The lock that pins the digests: the one that is named, or the one beside bundle.yaml.
+    fn lock_to_use(&self) -> Result<Option<Lock>, CliError> {
+        let beside = || self.inputs.default_lock().filter(|path| path.exists());
+        match (&self.lock, self.no_lock) {
+            (_, true) => Ok(None),
+            (Some(path), false) => lock_file::read(path).map(Some),
+            (None, false) => beside().map(|path| lock_file::read(&path)).transpose(),
+        }
+    }
 }
 
 #[cfg(test)]

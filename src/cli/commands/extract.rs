@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use serde::Serialize;
+
 use crate::{
     cli::{
-        Context,
-        args::TrustArgs,
-        exit::{CliError, Exit},
+        Context, Format, args::TrustArgs, escape::escape_path, exit::CliError, human, values::input,
     },
+    extract,
     oci::Reference,
+    open,
 };
 
 /// Unpack a bundle, or some of its images, into a directory
@@ -36,12 +38,49 @@ pub struct ExtractArgs {
     pub trust: TrustArgs,
 }
 
+/// What `--format json` prints.
+#[derive(Debug, Serialize)]
+struct Written {
+    directory: PathBuf,
+    images: Vec<String>,
+    files: Vec<PathBuf>,
+    bytes: u64,
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// Always, with exit code 1: the flow is not connected yet.
-pub async fn run(args: ExtractArgs, _context: &Context) -> Result<(), CliError> {
-    let _policy = args.trust.policy()?;
-    let _signatures = args.trust.signatures()?;
-    Err(CliError::new(Exit::Internal, "internal: not wired"))
+/// When the bundle is not trusted or damaged, or the directory cannot be made.
+pub async fn run(args: ExtractArgs, context: &Context) -> Result<(), CliError> {
+    let trust = args.trust.trust()?;
+    let extracted = tokio::task::block_in_place(|| -> Result<_, CliError> {
+        let verified = open::open(&input(&args.file), &trust, &mut |_, _, _, _| ())?;
+        let mut medium = verified.into_value();
+        let progress = context.progress.as_ref();
+        Ok(extract::extract(
+            &mut medium,
+            &args.image,
+            &args.output,
+            progress,
+        )?)
+    })?;
+    if context.format == Format::Json {
+        return context.output.json(&Written {
+            directory: args.output,
+            images: extracted.images.iter().map(ToString::to_string).collect(),
+            files: extracted.files,
+            bytes: extracted.bytes,
+        });
+    }
+    let what = human::count(extracted.images.len(), "image", "images");
+    let text = format!(
+        "{}   {what}, {}",
+        escape_path(&args.output),
+        human::bytes(extracted.bytes)
+    );
+    context.output.step("wrote", &text, None);
+    for file in &extracted.files {
+        context.output.step("wrote", &escape_path(file), None);
+    }
+    Ok(())
 }

@@ -9,8 +9,13 @@ use std::{
 use clap::Args;
 
 use crate::{
-    cli::{args::one_reader_of_stdin, exit::CliError, output::Output, values::is_dash},
-    registry::Mirror,
+    cli::{
+        args::{RegistryArgs, one_reader_of_stdin},
+        exit::CliError,
+        output::Output,
+        values::is_dash,
+    },
+    registry::{Client, Mirror, ProxyUse},
     request::{
         Request, RequestBuilder, RequestedImage, check_bundle_name, check_bundle_version,
         check_platform,
@@ -19,6 +24,8 @@ use crate::{
 
 /// The file that is read when nothing else says what goes in.
 const DEFAULT_SPEC: &str = "bundle.yaml";
+/// The lock beside it.
+const DEFAULT_LOCK: &str = "bundle.lock";
 
 /// What goes into a bundle.
 #[derive(Clone, Debug, Default, Args)]
@@ -137,6 +144,28 @@ impl InputArgs {
             mirrored.as_ref().unwrap_or(repository).host().to_owned()
         };
         request.images.iter().map(asked).collect()
+    }
+
+    /// A client for the registries that a request names, mirrors applied.
+    ///
+    /// # Errors
+    /// With exit code 2 when no client can be made of these arguments.
+    pub fn client(
+        &self,
+        registry: &RegistryArgs,
+        request: &Request,
+        proxy: ProxyUse,
+    ) -> Result<Client, CliError> {
+        let hosts = self.source_hosts(request);
+        let mut config = registry.client_config(proxy, hosts.iter().map(String::as_str))?;
+        config.mirrors = self.mirror.clone();
+        Client::new(config).map_err(|error| CliError::source(&error))
+    }
+
+    /// The lock that belongs to these inputs: bundle.lock beside the bundle.yaml that is read.
+    pub fn default_lock(&self) -> Option<PathBuf> {
+        let spec = self.spec_file(Path::new(DEFAULT_SPEC).exists())?;
+        Some(spec.with_file_name(DEFAULT_LOCK))
     }
 
     /// The `bundle.yaml` to read: the one that is named, or the one that is there when no other

@@ -4,14 +4,19 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::plan::{platforms, show_absent};
 use crate::{
     cli::{
-        Context,
-        exit::{CliError, Exit},
-        keys,
-        values::RawDocument,
+        Context, Format,
+        exit::CliError,
+        human, keys,
+        output::Output,
+        table::{Align, Table},
+        values::{RawDocument, input},
     },
-    oci::Reference,
+    inspect::{self, Inspection, Raw},
+    oci::{Document, DocumentKind, Reference},
+    open::{self, Medium, Trust},
     trust::TrustPolicy,
 };
 
@@ -66,8 +71,165 @@ impl InspectArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// Always, with exit code 1: the flow is not connected yet.
-pub async fn run(args: InspectArgs, _context: &Context) -> Result<(), CliError> {
-    let _policy = args.policy()?;
-    Err(CliError::new(Exit::Internal, "internal: not wired"))
+/// When the bundle is damaged, does not hold what is asked for, or (with --key) is not trusted.
+pub async fn run(args: InspectArgs, context: &Context) -> Result<(), CliError> {
+    let file = input(&args.file);
+    let policy = args.policy()?;
+    let (medium, embedded, decision) = tokio::task::block_in_place(|| -> Result<_, CliError> {
+        let mut nothing = |_: &_, _: &_, _: &[u8], _: &_| ();
+        let Some(policy) = policy else {
+            let (medium, embedded) = open::look(&file, &mut nothing)?;
+            return Ok((medium, embedded, None));
+        };
+        let trust = Trust::Keys {
+            policy,
+            detached: Vec::new(),
+        };
+        let verified = open::open(&file, &trust, &mut nothing)?;
+        let decision = verified.decision().clone();
+        let embedded = decision.accepted.len() + decision.rejected.len();
+        Ok((verified.into_value(), embedded, Some(decision)))
+    })?;
+    if let Some(raw) = args.raw {
+        return context.output.raw(&inspect::raw(&medium, &raw.into())?);
+    }
+    let mut inspection = inspect::inspect(&medium, embedded, decision.as_ref());
+    if let Some(image) = &args.image {
+        inspection
+            .images
+            .retain(|found| found.locked.reference == image.to_string());
+        if inspection.images.is_empty() {
+            return Err(CliError::usage(format!("{image} is not in the bundle"))
+                .hint("bundle inspect without an image lists all"));
+        }
+    }
+    match (context.format, &args.image) {
+        (Format::Json, _) => context.output.json(&inspection),
+        (Format::Table, None) => show(&inspection, &context.output),
+        (Format::Table, Some(image)) => show_image(&medium, image, &inspection, &context.output),
+    }
+}
+
+impl From<RawDocument> for Raw {
+    fn from(document: RawDocument) -> Self {
+        match document {
+            RawDocument::Root => Self::Root,
+            RawDocument::Index => Self::Index,
+            RawDocument::Lock => Self::Lock,
+            RawDocument::Signature => Self::Signature,
+            RawDocument::Digest(digest) => Self::Digest(digest),
+            RawDocument::Reference(reference) => Self::Image(Box::new(reference)),
+        }
+    }
+}
+
+fn show(inspection: &Inspection, output: &Output) -> Result<(), CliError> {
+    let name = &inspection.bundle;
+    output.line(&format!(
+        "{} {}   made {}",
+        name.name, name.version, inspection.created
+    ))?;
+    output.line(&format!("root       {}", inspection.root))?;
+    output.line(&format!("signature  {}", signature_line(inspection)))?;
+    let file = inspection
+        .file_size
+        .map(|size| format!(", a file of {}", human::bytes(size)));
+    output.line(&format!(
+        "contents   {}, {} in {} blobs and documents{}",
+        human::count(inspection.images.len(), "image", "images"),
+        human::bytes(inspection.content_size),
+        inspection.members,
+        file.unwrap_or_default(),
+    ))?;
+    output.line("")?;
+    let mut table = Table::new([
+        ("IMAGE", Align::Left),
+        ("DIGEST", Align::Left),
+        ("PLATFORMS", Align::Left),
+        ("SIZE", Align::Right),
+        ("UNSHARED", Align::Right),
+    ]);
+    for image in &inspection.images {
+        table.row([
+            image.locked.reference.clone(),
+            image.locked.digest.short(),
+            platforms(&image.locked.platforms),
+            human::bytes(image.locked.content_size),
+            human::bytes(image.own_size),
+        ]);
+    }
+    output.table(&table)?;
+    for file in &inspection.files {
+        output.line(&format!(
+            "file     {}   {}",
+            file.name,
+            human::bytes(file.size)
+        ))?;
+    }
+    show_absent(&inspection.absent, output)
+}
+
+fn signature_line(inspection: &Inspection) -> String {
+    if inspection.signature_checked {
+        let signed = inspection.signatures.iter();
+        let by: Vec<_> = signed
+            .map(|s| format!("{} ({})", s.key, s.fingerprint))
+            .collect();
+        return format!("good, by {}", by.join(", "));
+    }
+    if inspection.unsigned {
+        return "NOT SIGNED, on purpose".to_owned();
+    }
+    let count = human::count(inspection.embedded_signatures, "signature", "signatures");
+    format!("{count}, not checked: --key PUB checks")
+}
+
+/// One image with all documents and blobs below it.
+fn show_image(
+    medium: &Medium,
+    image: &Reference,
+    inspection: &Inspection,
+    output: &Output,
+) -> Result<(), CliError> {
+    let contents = &medium.metadata().plan.contents;
+    for found in &inspection.images {
+        let locked = &found.locked;
+        output.line(&format!("{image}   {}", human::bytes(locked.content_size)))?;
+        output.line(&format!("digest     {}", locked.digest))?;
+        output.line(&format!("type       {}", locked.media_type))?;
+        for origin in &locked.requested_by {
+            output.line(&format!("asked for  {origin}"))?;
+        }
+        let Some(top) = contents.find(&locked.digest) else {
+            continue;
+        };
+        for id in contents.closure(top) {
+            let media_type = contents.media_type(id);
+            if media_type.is_empty() {
+                continue;
+            }
+            let bytes = inspect::raw(medium, &Raw::Digest(contents.member(id).digest))?;
+            let Ok(document) = Document::parse(&bytes, media_type) else {
+                continue;
+            };
+            if let DocumentKind::Index(_) = &document.kind {
+                continue;
+            }
+            output.line("")?;
+            output.line(&format!("manifest   {}", contents.member(id).digest))?;
+            for blob in document.blobs() {
+                let absent = if contents.find(&blob.digest).is_some() {
+                    ""
+                } else {
+                    "  (absent)"
+                };
+                let (size, digest) = (human::bytes(blob.size), blob.digest);
+                output.line(&format!(
+                    "  {size:>9}  {digest}  {}{absent}",
+                    blob.media_type
+                ))?;
+            }
+        }
+    }
+    Ok(())
 }

@@ -1,14 +1,22 @@
 //! `bundle load`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use crate::cli::{
-    Context,
-    args::{RegistryArgs, TrustArgs, one_reader_of_stdin},
-    exit::{CliError, Exit},
-    values::{self, Destination, MapRule, is_dash},
+use crate::{
+    cli::{
+        Context, Format,
+        args::{RegistryArgs, TrustArgs, one_reader_of_stdin},
+        clock,
+        escape::escape_path,
+        exit::{CliError, Exit},
+        output::Output,
+        table::{Align, Table},
+        values::{self, input, is_dash},
+    },
+    load::{self, LoadRequest, MapRule, PathLayout, Place, Receipt, Relocation, TagState},
+    registry::{Client, ProxyUse},
 };
 
 /// Push a bundle into a registry
@@ -33,7 +41,7 @@ pub struct LoadArgs {
     pub file: PathBuf,
     /// The registry, and what every repository in it starts with
     #[arg(long, value_name = "HOST[:PORT][/PREFIX]", env = "BUNDLE_TO")]
-    pub to: Destination,
+    pub to: Place,
     /// How names at the destination are made of those in the bundle
     #[arg(long, env = "BUNDLE_LAYOUT", value_enum, default_value_t)]
     pub layout: Layout,
@@ -137,12 +145,107 @@ impl LoadArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// Always, with exit code 1: the flow is not connected yet.
-pub async fn run(args: LoadArgs, _context: &Context) -> Result<(), CliError> {
+/// When the bundle is not trusted or damaged, or the registry fails or clashes. No tag has been
+/// touched then, unless setting the tags was what failed.
+pub async fn run(args: LoadArgs, context: &Context) -> Result<(), CliError> {
     args.check()?;
-    let _policy = args.trust.policy()?;
-    let _signatures = args.trust.signatures()?;
-    Err(CliError::new(Exit::Internal, "internal: not wired"))
+    let trust = args.trust.trust()?;
+    let config = args
+        .registry
+        .client_config(ProxyUse::None, [args.to.host()])?;
+    let client = Client::new(config).map_err(|error| CliError::destination(&error))?;
+    let request = LoadRequest {
+        input: input(&args.file),
+        trust,
+        relocation: Relocation {
+            to: args.to.clone(),
+            layout: args.layout.into(),
+            rules: args.map.clone(),
+        },
+        on_conflict: args.on_conflict.into(),
+        index: args.index.into(),
+        verify_first: args.verify_first,
+        dry_run: args.dry_run,
+        concurrency: args.registry.concurrency.into(),
+        now: clock::now()?,
+    };
+    let receipt = load::load(&client, request, context.progress.as_ref()).await?;
+    for warning in client.take_warnings() {
+        context.output.warn(&warning);
+    }
+    if let Some(path) = &args.receipt {
+        write_receipt(path, &receipt)?;
+        context.output.step("wrote", &escape_path(path), None);
+    }
+    match context.format {
+        Format::Json => context.output.json(&receipt),
+        Format::Table => show(&receipt, &context.output),
+    }
+}
+
+fn write_receipt(path: &Path, receipt: &Receipt) -> Result<(), CliError> {
+    let mut text =
+        serde_json::to_vec_pretty(receipt).map_err(|error| CliError::new(Exit::Internal, error))?;
+    text.push(b'\n');
+    std::fs::write(path, text)
+        .map_err(|error| CliError::new(Exit::LocalIo, format!("{}: {error}", escape_path(path))))
+}
+
+fn show(receipt: &Receipt, output: &Output) -> Result<(), CliError> {
+    let mut table = Table::new([
+        ("IMAGE", Align::Left),
+        ("DIGEST", Align::Left),
+        ("TAG", Align::Left),
+        ("FROM", Align::Left),
+    ]);
+    for image in &receipt.images {
+        let tag = match (image.tag, receipt.dry_run) {
+            (TagState::Present, _) => "was there",
+            (TagState::Kept, _) => "kept as it is",
+            (TagState::New, false) => "new",
+            (TagState::New, true) => "would be new",
+            (TagState::Replaced, false) => "moved",
+            (TagState::Replaced, true) => "would be moved",
+        };
+        let digest = image.reduced_to.unwrap_or(image.digest).short();
+        table.row([image.destination.as_str(), &digest, tag, &image.source]);
+    }
+    output.table(&table)?;
+    if !receipt.files.is_empty() {
+        output.note("there are plain files in the bundle: bundle extract writes them");
+    }
+    Ok(())
+}
+
+impl From<Layout> for PathLayout {
+    fn from(layout: Layout) -> Self {
+        match layout {
+            Layout::Strip => Self::Strip,
+            Layout::Host => Self::Host,
+            Layout::Last2 => Self::Last2,
+            Layout::Flat => Self::Flat,
+        }
+    }
+}
+
+impl From<OnConflict> for load::OnConflict {
+    fn from(choice: OnConflict) -> Self {
+        match choice {
+            OnConflict::Refuse => Self::Refuse,
+            OnConflict::Replace => Self::Replace,
+            OnConflict::Keep => Self::Keep,
+        }
+    }
+}
+
+impl From<IndexMode> for load::IndexMode {
+    fn from(mode: IndexMode) -> Self {
+        match mode {
+            IndexMode::Auto => Self::Auto,
+            IndexMode::Keep => Self::Keep,
+            IndexMode::Filter => Self::Filter,
+        }
+    }
 }
 
 #[cfg(test)]

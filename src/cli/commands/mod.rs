@@ -7,6 +7,7 @@ pub mod inputs;
 pub mod inspect;
 pub mod keygen;
 pub mod load;
+mod lock_file;
 pub mod login;
 pub mod logout;
 pub mod plan;

@@ -4,12 +4,23 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::inputs::InputArgs;
-use crate::cli::{
-    Context,
-    args::RegistryArgs,
-    exit::{CliError, Exit},
-    values,
+use super::{inputs::InputArgs, lock_file};
+use crate::{
+    bundle::{Absent, AbsentReason, Lock},
+    cli::{
+        Context, Format,
+        args::RegistryArgs,
+        clock,
+        escape::escape_path,
+        exit::{CliError, Exit},
+        human,
+        output::Output,
+        table::{Align, Table},
+        values,
+    },
+    create,
+    oci::Platform,
+    registry::ProxyUse,
 };
 
 /// Show what a bundle would hold, and write bundle.lock
@@ -51,9 +62,144 @@ impl PlanArgs {
 /// Runs the command.
 ///
 /// # Errors
-/// Always, with exit code 1: the flow is not connected yet.
+/// When something does not resolve; with exit code 5 when --check finds that something moved.
 pub async fn run(args: PlanArgs, context: &Context) -> Result<(), CliError> {
     args.check()?;
-    let _request = args.inputs.request(&context.output)?;
-    Err(CliError::new(Exit::Internal, "internal: not wired"))
+    let request = args.inputs.request(&context.output)?;
+    let client = args
+        .inputs
+        .client(&args.registry, &request, ProxyUse::Environment)?;
+    let concurrency = args.registry.concurrency.into();
+    let path = args.output.clone().or_else(|| args.inputs.default_lock());
+    if args.check && path.is_none() {
+        return Err(CliError::usage("--check needs a lock to compare with")
+            .hint("-o bundle.lock, or a bundle.yaml with a bundle.lock beside it"));
+    }
+    let progress = context.progress.as_ref();
+    let (lock, size) =
+        create::plan(&client, &request, clock::now()?, concurrency, progress).await?;
+    if let (true, Some(path)) = (args.check, &path) {
+        return compare(&lock_file::read(path)?, &lock, &escape_path(path));
+    }
+    match context.format {
+        Format::Json => context.output.json(&lock)?,
+        Format::Table => show(&lock, size, &context.output)?,
+    }
+    if let Some(path) = path {
+        lock_file::write(&path, &lock)?;
+        context.output.step("wrote", &escape_path(&path), None);
+    }
+    Ok(())
+}
+
+fn show(lock: &Lock, content_size: u64, output: &Output) -> Result<(), CliError> {
+    let mut what = human::count(lock.images.len(), "image", "images");
+    if !lock.files.is_empty() {
+        what = format!(
+            "{what} · {}",
+            human::count(lock.files.len(), "file", "files")
+        );
+    }
+    let (name, version) = (&lock.metadata.name, &lock.metadata.version);
+    let size = human::bytes(content_size);
+    output.line(&format!("{name} {version}   {what}   {size} to carry"))?;
+    output.line("")?;
+    let mut table = Table::new([
+        ("IMAGE", Align::Left),
+        ("DIGEST", Align::Left),
+        ("PLATFORMS", Align::Left),
+        ("SIZE", Align::Right),
+        ("WHY", Align::Left),
+    ]);
+    for image in &lock.images {
+        let why: Vec<String> = image.requested_by.iter().map(ToString::to_string).collect();
+        table.row([
+            image.reference.clone(),
+            image.digest.short(),
+            platforms(&image.platforms),
+            human::bytes(image.content_size),
+            why.join(" · "),
+        ]);
+    }
+    output.table(&table)?;
+    show_absent(&lock.absent, output)
+}
+
+/// The cell with the platforms of an image.
+pub(super) fn platforms(platforms: &[Platform]) -> String {
+    match platforms {
+        [] => "-".to_owned(),
+        all => all
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}
+
+/// A line for everything that is left out.
+pub(super) fn show_absent(absent: &[Absent], output: &Output) -> Result<(), CliError> {
+    for absent in absent {
+        let why = match absent.reason {
+            AbsentReason::Platform => {
+                format!(
+                    "for {}",
+                    absent.platform.as_deref().unwrap_or("another platform")
+                )
+            }
+            AbsentReason::Foreign => {
+                let from = absent.urls.first().map_or("elsewhere", String::as_str);
+                format!(
+                    "foreign layer of {}, stays at {from}",
+                    human::bytes(absent.size)
+                )
+            }
+        };
+        output.line(&format!("absent   {}   {why}", absent.digest.short()))?;
+    }
+    Ok(())
+}
+
+/// Says what moved since the lock was written. Its time does not count.
+fn compare(locked: &Lock, now: &Lock, path: &str) -> Result<(), CliError> {
+    let same_time = Lock {
+        created: locked.created.clone(),
+        ..now.clone()
+    };
+    if same_time == *locked {
+        return Ok(());
+    }
+    let mut details = Vec::new();
+    for image in &now.images {
+        let reference = &image.reference;
+        match locked
+            .images
+            .iter()
+            .find(|known| known.reference == *reference)
+        {
+            None => details.push(format!("{reference}  is new")),
+            Some(known) if known.digest != image.digest => {
+                let (was, is) = (known.digest.short(), image.digest.short());
+                details.push(format!("{reference}  was {was}, is {is}"));
+            }
+            Some(_) => {}
+        }
+    }
+    for known in &locked.images {
+        if !now
+            .images
+            .iter()
+            .any(|image| image.reference == known.reference)
+        {
+            details.push(format!("{}  is no longer asked for", known.reference));
+        }
+    }
+    if details.is_empty() {
+        details.push("platforms, files or names have changed".to_owned());
+    }
+    Err(
+        CliError::new(Exit::Source, format!("{path} is out of date"))
+            .details(details)
+            .hint("bundle plan writes it anew"),
+    )
 }

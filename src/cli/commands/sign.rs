@@ -1,13 +1,25 @@
 //! `bundle sign`.
 
-use std::path::PathBuf;
+use std::{
+    fs::Permissions,
+    io::Write as _,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+};
 
 use clap::Args;
+use serde::Serialize;
 
-use crate::cli::{
-    Context,
-    exit::{CliError, Exit},
-    keys,
+use crate::{
+    cli::{
+        Context, Format,
+        escape::escape_path,
+        exit::{CliError, Exit},
+        keys,
+        values::input,
+    },
+    open,
+    trust::detached_signature_path,
 };
 
 /// Add a signature to a bundle, as a file beside it
@@ -30,11 +42,68 @@ pub struct SignArgs {
     pub output: Option<PathBuf>,
 }
 
+/// What `--format json` prints.
+#[derive(Debug, Serialize)]
+struct Signed {
+    root: String,
+    fingerprint: String,
+    signature: PathBuf,
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// Always, with exit code 1: the flow is not connected yet.
+/// When the bundle's metadata are damaged, the key cannot sign, or the file exists.
 pub async fn run(args: SignArgs, context: &Context) -> Result<(), CliError> {
-    let _key = keys::signing_key(&args.key, &context.interrupt)?;
-    Err(CliError::new(Exit::Internal, "internal: not wired"))
+    let (medium, _) =
+        tokio::task::block_in_place(|| open::look(&input(&args.file), &mut |_, _, _, _| ()))?;
+    let metadata = medium.metadata();
+    let key = keys::signing_key(&args.key, &context.interrupt)?;
+    let signature = key.sign_root(&metadata.root_bytes)?.to_json();
+    let path = args
+        .output
+        .unwrap_or_else(|| detached_signature_path(&args.file, &key.public()));
+    write_new(&path, &signature)?;
+    let root = metadata.root_digest().to_string();
+    let fingerprint = key.public().fingerprint();
+    if context.format == Format::Json {
+        return context.output.json(&Signed {
+            root,
+            fingerprint,
+            signature: path,
+        });
+    }
+    let shown = escape_path(&path);
+    context
+        .output
+        .step("signed", &format!("root {root} with {fingerprint}"), None);
+    context.output.step("wrote", &shown, None);
+    context
+        .output
+        .next(&format!("bundle load … --key PUB --signature {shown}"));
+    Ok(())
+}
+
+/// Writes a file that does not exist yet: all of it or nothing.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let failed = |error: std::io::Error| {
+        let shown = escape_path(path);
+        if error.kind() == std::io::ErrorKind::AlreadyExists {
+            return CliError::usage(format!("{shown} exists")).hint("name another file with -o");
+        }
+        CliError::new(Exit::LocalIo, format!("{shown}: {error}"))
+    };
+    let directory = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.as_file()
+        .set_permissions(Permissions::from_mode(0o644))
+        .map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist_noclobber(path)
+        .map_err(|error| failed(error.error))?;
+    Ok(())
 }

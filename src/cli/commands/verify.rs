@@ -4,10 +4,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cli::{
-    Context,
-    args::TrustArgs,
-    exit::{CliError, Exit},
+use serde::Serialize;
+
+use crate::{
+    cli::{Context, Format, args::TrustArgs, exit::CliError, human, values::input},
+    load::ReceiptSignature,
+    verify,
 };
 
 /// Check that a bundle is trusted and undamaged
@@ -29,12 +31,94 @@ pub struct VerifyArgs {
     pub trust: TrustArgs,
 }
 
+/// What `--format json` prints.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Checked {
+    name: String,
+    version: String,
+    root: String,
+    created: String,
+    threshold: usize,
+    signatures: Vec<ReceiptSignature>,
+    /// Signatures that did not count, and why.
+    rejected: Vec<Rejected>,
+    images: usize,
+    members: usize,
+    content_size: u64,
+}
+
+/// A signature that did not count.
+#[derive(Debug, Serialize)]
+struct Rejected {
+    origin: String,
+    reason: String,
+}
+
 /// Runs the command.
 ///
 /// # Errors
-/// Always, with exit code 1: the flow is not connected yet.
-pub async fn run(args: VerifyArgs, _context: &Context) -> Result<(), CliError> {
-    let _policy = args.trust.policy()?;
-    let _signatures = args.trust.signatures()?;
-    Err(CliError::new(Exit::Internal, "internal: not wired"))
+/// With exit code 4 when the bundle is not trusted, 3 when it is damaged.
+pub async fn run(args: VerifyArgs, context: &Context) -> Result<(), CliError> {
+    let trust = args.trust.trust()?;
+    let progress = context.progress.as_ref();
+    let verified =
+        tokio::task::block_in_place(|| verify::verify(&input(&args.file), &trust, progress))?;
+    let metadata = verified.value().metadata();
+    let decision = verified.decision();
+    let info = &metadata.root.info;
+    let members = metadata.plan.contents.members();
+    let rejected = decision.rejected.iter().map(|rejected| Rejected {
+        origin: rejected.origin.clone(),
+        reason: rejected.reason.to_string(),
+    });
+    let checked = Checked {
+        name: info.name.clone(),
+        version: info.version.clone(),
+        root: metadata.root_digest().to_string(),
+        created: info.created.clone(),
+        threshold: decision.threshold,
+        signatures: decision
+            .accepted
+            .iter()
+            .map(ReceiptSignature::from)
+            .collect(),
+        rejected: rejected.collect(),
+        images: metadata.lock.images.len(),
+        members: members.len(),
+        content_size: members.iter().map(|member| member.size).sum(),
+    };
+    match context.format {
+        Format::Json => context.output.json(&checked),
+        Format::Table => show(&checked, context),
+    }
+}
+
+fn show(checked: &Checked, context: &Context) -> Result<(), CliError> {
+    let output = &context.output;
+    for signature in &checked.signatures {
+        let ReceiptSignature {
+            key,
+            fingerprint,
+            origin,
+        } = signature;
+        output.line(&format!(
+            "trusted    signed by {key} ({fingerprint}), {origin}"
+        ))?;
+    }
+    if checked.signatures.is_empty() {
+        output.line("NOT SIGNED nobody vouches for this bundle")?;
+    }
+    for Rejected { origin, reason } in &checked.rejected {
+        output.line(&format!("ignored    {origin}: {reason}"))?;
+    }
+    output.line(&format!("root       {}", checked.root))?;
+    output.line(&format!(
+        "verified   {} {}: {}, {} blobs and documents, {}, every digest as signed",
+        checked.name,
+        checked.version,
+        human::count(checked.images, "image", "images"),
+        checked.members,
+        human::bytes(checked.content_size),
+    ))
 }
