@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::human;
+use crate::human;
 
 /// The rate is that of this much time before now, so that it follows a slow medium.
 const WINDOW: Duration = Duration::from_secs(30);

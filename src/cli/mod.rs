@@ -7,7 +7,6 @@ pub mod commands;
 mod errors;
 pub mod escape;
 pub mod exit;
-pub mod human;
 mod interrupt;
 pub mod keys;
 mod meter;

@@ -17,9 +17,9 @@ use serde::Serialize;
 use super::{
     escape::{escape, escape_json},
     exit::{CliError, Exit},
-    human,
     table::Table,
 };
+use crate::human;
 
 /// How much is said on standard error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

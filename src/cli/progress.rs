@@ -11,10 +11,10 @@ use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::{
     escape::escape_to,
-    human,
     meter::Meter,
     output::{Output, Verbosity},
 };
+use crate::human;
 use crate::progress::{ItemId, Progress};
 
 /// How often a line is written where there are no bars.

@@ -91,55 +91,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn destinations() {
-        for (text, host, prefix) in [
-            ("registry.local:5000", "registry.local:5000", ""),
-            ("Harbor.local/project/", "harbor.local", "project"),
-            ("localhost/a/b", "localhost", "a/b"),
-            ("registry", "registry", ""),
-            ("[::1]:5000/a", "[::1]:5000", "a"),
-        ] {
-            let destination: Destination = text.parse().unwrap();
-            assert_eq!(
-                (destination.host.as_str(), destination.prefix.as_str()),
-                (host, prefix)
-            );
-        }
-        for text in [
-            "",
-            "/a",
-            "https://a.b",
-            "a.b/C",
-            "a.b//c",
-            "a b",
-            "a.b:x",
-            "a.b/..",
-            "a\x1b",
-        ] {
-            assert!(text.parse::<Destination>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn map_rules() {
-        for (text, from, to) in [
-            (
-                "quay.io/tigera=mirror/calico",
-                "quay.io/tigera",
-                "mirror/calico",
-            ),
-            ("Quay.io/=", "quay.io", ""),
-            ("docker.io/library=/hub/", "docker.io/library", "hub"),
-        ] {
-            let rule: MapRule = text.parse().unwrap();
-            assert_eq!((rule.from.as_str(), rule.to.as_str()), (from, to));
-        }
-        for text in ["", "a", "=b", "a/B=c", "a=B", "a=b c", "a=b=c"] {
-            assert!(text.parse::<MapRule>().is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
     fn raw_documents() {
         let hex = "sha256:".to_owned() + &"a".repeat(64);
         assert_eq!("root".parse(), Ok(RawDocument::Root));
@@ -170,12 +121,6 @@ mod tests {
             let _ = text.parse::<RawDocument>();
             let _ = host(&text);
             let _ = switch(&text);
-            if let Ok(rule) = text.parse::<MapRule>() {
-                prop_assert_eq!(format!("{}={}", rule.from, rule.to).parse(), Ok(rule));
-            }
-            if let Ok(destination) = text.parse::<Destination>() {
-                prop_assert_eq!(destination.to_string().parse(), Ok(destination));
-            }
         }
     }
 }

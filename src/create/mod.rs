@@ -25,6 +25,7 @@ pub use resolve::{Resolved, ResolvedImage};
 
 use crate::{
     bundle::{Lock, LockedImage},
+    human,
     oci::Digest,
     progress::Progress,
     registry::Client,
@@ -152,7 +153,7 @@ async fn make(
         .resolve(&create.request, pins.as_ref(), progress)
         .await?;
     resolved.files = files;
-    progress.step("resolved", &counted(&resolved));
+    progress.step("resolved", &counted(resolved.images.len(), create));
     let assembled = assemble::assemble(
         &create.request,
         resolved,
@@ -177,7 +178,11 @@ async fn make(
     let name = path
         .as_ref()
         .map_or_else(|| "-".into(), |p| p.display().to_string());
-    progress.step("wrote", &format!("{name}, {} images", images.len()));
+    let size = human::bytes(file_size);
+    progress.step(
+        "wrote",
+        &format!("{name}  {size}  {}", counted(images.len(), create)),
+    );
     Ok(CreateReport {
         root: assembled.root_digest(),
         path,
@@ -193,10 +198,10 @@ async fn make(
     })
 }
 
-fn counted(resolved: &Resolved) -> String {
-    let images = resolved.images.len();
-    match resolved.files.len() {
-        0 => format!("{images} of {images} images"),
-        files => format!("{images} of {images} images, {files} files"),
+fn counted(images: usize, create: &CreateRequest) -> String {
+    let images = human::count(images, "image", "images");
+    match create.request.files.len() {
+        0 => images,
+        files => format!("{images}, {}", human::count(files, "file", "files")),
     }
 }

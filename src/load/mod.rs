@@ -20,6 +20,7 @@ pub use receipt::{BlobCounts, LoadedImage, Receipt, ReceiptSignature, TagState};
 pub use relocation::{MapRule, PathLayout, Place, Relocation, RelocationError};
 
 use crate::{
+    human,
     open::{self, Input, Medium, Trust},
     progress::Progress,
     registry::Client,
@@ -172,8 +173,9 @@ fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String 
         .count();
     let mut text = format!("{} images → {}", plan.images.len(), request.relocation.to);
     text.push_str(&format!(
-        "\n{count} of {} blobs to send ({bytes} bytes), {there} images are there already",
-        plan.blobs.len()
+        "\n{count} of {} blobs to send ({}), {there} images are there already",
+        plan.blobs.len(),
+        human::bytes(bytes)
     ));
     if kept > 0 {
         text.push_str(&format!(", {kept} tags are kept as they are"));

@@ -111,12 +111,13 @@ impl FromStr for MapRule {
         let (from, to) = text.split_once('=').ok_or_else(wrong)?;
         let (from, to) = (from.trim_end_matches('/'), to.trim_matches('/'));
         let (host, path) = from.split_once('/').unwrap_or((from, "x"));
-        Repository::new(host, path).map_err(|_| wrong())?;
+        let checked = Repository::new(host, path).map_err(|_| wrong())?;
         if !to.is_empty() {
             Repository::new("x", to).map_err(|_| wrong())?;
         }
+        let from = from.replacen(host, checked.host(), 1);
         Ok(Self {
-            from: from.to_owned(),
+            from,
             to: to.to_owned(),
         })
     }
@@ -272,8 +273,19 @@ mod tests {
         ] {
             assert!(text.parse::<Place>().is_err(), "{text:?}");
         }
-        for text in ["", "a", "=b", "quay.io=../x", "quay.io/A=b", "quay.io=A"] {
+        for text in [
+            "",
+            "a",
+            "=b",
+            "quay.io=../x",
+            "quay.io/A=b",
+            "quay.io=A",
+            "a=b c",
+            "a=b=c",
+        ] {
             assert!(text.parse::<MapRule>().is_err(), "{text:?}");
         }
+        let rule: MapRule = "Quay.io/=/hub/".parse().unwrap();
+        assert_eq!((rule.from.as_str(), rule.to.as_str()), ("quay.io", "hub"));
     }
 }

@@ -254,7 +254,7 @@ impl CreateArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::tests::parsed;
+    use crate::cli::{exit::Exit, tests::parsed};
 
     fn args(line: &str) -> CreateArgs {
         match parsed(line).command {

@@ -7,10 +7,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    cli::{
-        Context, Format, args::TrustArgs, escape::escape_path, exit::CliError, human, values::input,
-    },
-    extract,
+    cli::{Context, Format, args::TrustArgs, escape::escape_path, exit::CliError, values::input},
+    extract, human,
     oci::Reference,
     open,
 };

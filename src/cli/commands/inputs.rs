@@ -193,7 +193,7 @@ fn tell_repeated(request: &Request, output: &Output) {
     }
     output.note(&format!(
         "{} asked for more than once; each goes in once",
-        crate::cli::human::count(repeated, "image is", "images are")
+        crate::human::count(repeated, "image is", "images are")
     ));
     for image in request.repeated() {
         let origins: Vec<String> = image.origins.iter().map(ToString::to_string).collect();

@@ -9,11 +9,12 @@ use crate::{
     cli::{
         Context, Format,
         exit::CliError,
-        human, keys,
+        keys,
         output::Output,
         table::{Align, Table},
         values::{RawDocument, input},
     },
+    human,
     inspect::{self, Inspection, Raw},
     oci::{Document, DocumentKind, Reference},
     open::{self, Medium, Trust},

@@ -13,12 +13,11 @@ use crate::{
         clock,
         escape::escape_path,
         exit::{CliError, Exit},
-        human,
         output::Output,
         table::{Align, Table},
         values,
     },
-    create,
+    create, human,
     oci::Platform,
     registry::ProxyUse,
 };

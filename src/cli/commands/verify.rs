@@ -7,7 +7,8 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::{
-    cli::{Context, Format, args::TrustArgs, exit::CliError, human, values::input},
+    cli::{Context, Format, args::TrustArgs, exit::CliError, values::input},
+    human,
     load::ReceiptSignature,
     verify,
 };
