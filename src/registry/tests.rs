@@ -10,7 +10,7 @@ mod retry;
 mod tls;
 mod upload;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Client, ClientConfig, CredentialConfig,
@@ -46,6 +46,44 @@ fn repository(server: &TestServer, path: &str) -> Repository {
 
 fn tag(name: &str) -> TagOrDigest {
     TagOrDigest::Tag(name.to_owned())
+}
+
+/// Callers run all of this in tasks of their own.
+#[test]
+fn everything_can_be_sent_to_another_task() {
+    fn sendable<T: Send>(value: T) -> T {
+        value
+    }
+    let client = Client::new(config(&[])).unwrap();
+    let repository = Repository::new("r.example", "a").unwrap();
+    let digest = Digest::sha256_of(b"");
+    drop(sendable(client.manifest(&repository, &tag("1"))));
+    drop(sendable(client.manifest_head(&repository, &tag("1"))));
+    drop(sendable(client.tags(&repository, 1)));
+    drop(sendable(async {
+        let mut blob = client.blob(&repository, &digest, 0..1, 1).await?;
+        blob.chunk().await
+    }));
+    drop(sendable(client.mount_blob(&repository, &digest, "b")));
+    drop(sendable(client.put_manifest(
+        &repository,
+        &tag("1"),
+        IMAGE_TYPE,
+        IMAGE.into(),
+    )));
+    let source = Arc::new(bytes::Bytes::new());
+    drop(sendable(client.push_blob(&repository, &digest, 0, source)));
+    drop(sendable(async {
+        let mut upload = client.begin_upload(&repository, &digest, 0).await?;
+        upload.write(bytes::Bytes::new()).await?;
+        upload.finish().await
+    }));
+    drop(sendable(super::login::login(
+        config(&[]),
+        "r.example",
+        "u",
+        super::Secret::new("p"),
+    )));
 }
 
 /// A registry in memory and the server in front of it.

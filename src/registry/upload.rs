@@ -203,8 +203,8 @@ impl Place {
         if let Some(actual) = other {
             return Err(RegistryError::DigestMismatch {
                 asked: answer.asked,
-                expected: *digest,
-                actual,
+                expected: Box::new(*digest),
+                actual: Box::new(actual),
             });
         }
         if answer.status() == StatusCode::CREATED || self.blob_exists(digest, size).await? {

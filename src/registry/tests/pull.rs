@@ -74,7 +74,7 @@ async fn another_digest_is_never_believed() {
         .manifest(&repository, &what)
         .await
         .unwrap_err();
-    assert!(matches!(failed, RegistryError::DigestMismatch { expected, .. } if expected == asked),);
+    assert!(matches!(failed, RegistryError::DigestMismatch { expected, .. } if *expected == asked),);
 }
 
 #[tokio::test]
