@@ -219,19 +219,19 @@ fn from_reqwest(error: &reqwest::Error, asked: &Asked) -> RegistryError {
 
 /// The TLS error at the bottom, if there is one.
 fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
-    let mut source = error.source();
-    while let Some(inner) = source {
+    let mut next = error.source();
+    while let Some(inner) = next {
         if let Some(tls) = inner.downcast_ref() {
             return Some(tls);
         }
-        // An `io::Error` hides what it wraps from `source`.
-        let wrapped = inner
+        // `source` of an `io::Error` passes over what it wraps, which may be another one.
+        next = match inner
             .downcast_ref::<io::Error>()
-            .and_then(io::Error::get_ref);
-        if let Some(tls) = wrapped.and_then(|w| w.downcast_ref()) {
-            return Some(tls);
-        }
-        source = inner.source();
+            .and_then(io::Error::get_ref)
+        {
+            Some(wrapped) => Some(wrapped as &(dyn std::error::Error + 'static)),
+            None => inner.source(),
+        };
     }
     None
 }

@@ -22,6 +22,8 @@ mod push;
 mod retry;
 mod secret;
 #[cfg(test)]
+pub(crate) mod test_registry;
+#[cfg(test)]
 pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;

@@ -169,8 +169,8 @@ impl Place {
             if digest != expected {
                 return Err(RegistryError::DigestMismatch {
                     asked: answer.asked,
-                    expected,
-                    actual: digest,
+                    expected: Box::new(expected),
+                    actual: Box::new(digest),
                 });
             }
         }
@@ -203,8 +203,8 @@ impl Place {
                     {
                         return Err(RegistryError::DigestMismatch {
                             asked: answer.asked,
-                            expected: *asked,
-                            actual: digest,
+                            expected: Box::new(*asked),
+                            actual: Box::new(digest),
                         });
                     }
                     return Ok(Some(ManifestHead {

@@ -237,8 +237,8 @@ impl Place {
         {
             return Err(RegistryError::DigestMismatch {
                 asked: call.asked(),
-                expected: *expected,
-                actual: digest,
+                expected: Box::new(*expected),
+                actual: Box::new(digest),
             });
         }
         let content_type = HeaderValue::from_str(media_type).map_err(|_| {
@@ -253,8 +253,8 @@ impl Place {
             if stored != ours {
                 return Err(RegistryError::DigestMismatch {
                     asked: answer.asked,
-                    expected: ours,
-                    actual: stored,
+                    expected: Box::new(ours),
+                    actual: Box::new(stored),
                 });
             }
         }

@@ -234,10 +234,12 @@ impl Transport {
             if foreign && status == StatusCode::UNAUTHORIZED && !anonymous_tried {
                 anonymous_tried = true;
                 let offered = challenge::parse(response.headers());
-                authorization = self
-                    .auth
-                    .anonymous_header(&self.http, &url, &offered)
-                    .await?;
+                let header = self.auth.anonymous_header(&self.http, &url, &offered).await;
+                authorization = match header {
+                    Err(error) if error.is_transient() => return Err(error),
+                    // Not everybody gets a token; then the refusal of the host stands.
+                    other => other.unwrap_or(None),
+                };
                 if authorization.is_some() {
                     self.drain(&mut response, &asked).await;
                     continue;

@@ -203,8 +203,8 @@ impl Place {
         if let Some(actual) = other {
             return Err(RegistryError::DigestMismatch {
                 asked: answer.asked,
-                expected: *digest,
-                actual,
+                expected: Box::new(*digest),
+                actual: Box::new(actual),
             });
         }
         if answer.status() == StatusCode::CREATED || self.blob_exists(digest, size).await? {
@@ -259,9 +259,12 @@ impl Place {
             // Some registries count only the last chunk; if this one lost the rest instead, the
             // digest will not fit at the end.
             Reached::Bytes(n) if n == to - from => Ok(to),
-            Reached::Bytes(n) if n > from && n < to => Ok(n),
-            // The registry answers as if it had taken the chunk and has not (ECR).
-            Reached::Bytes(n) if n <= from => Err(RegistryError::ChunkedUnsupported { asked }),
+            // The registry answers as if it had taken the chunk and has not (ECR); `0-0` is what
+            // many say for nothing at all.
+            Reached::Bytes(n) if n <= from.max(1) => {
+                Err(RegistryError::ChunkedUnsupported { asked })
+            }
+            Reached::Bytes(n) if n < to => Ok(n),
             Reached::Bytes(n) => {
                 Err(answer.unexpected(format!("it has {n} bytes, but only {to} were sent")))
             }
