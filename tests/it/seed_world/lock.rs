@@ -105,7 +105,16 @@ fn a_tag_that_moves_is_told_and_the_lock_holds() {
     assert!(kept == made, "the bundle that was there stays");
 
     // A bundle.yaml that no longer fits its lock is told as well.
-    project.run(["create", "--key", "cosign.key", "--force", "--platform", "linux/amd64"]).exits(2);
+    project
+        .run([
+            "create",
+            "--key",
+            "cosign.key",
+            "--force",
+            "--platform",
+            "linux/amd64",
+        ])
+        .exits(2);
     project.run(["plan"]).success();
     project.run(again).success();
 }

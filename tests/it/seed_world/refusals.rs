@@ -46,7 +46,10 @@ fn the_hint_names_the_registry_by_its_real_name() {
     create.arg(&ca_file);
     let refused = run(netns.wrap(&create)).exits(5);
     assert_lists_all_of_quay(&refused.stderr);
-    assert!(refused.stderr.contains("bundle login quay.io"), "{refused:?}");
+    assert!(
+        refused.stderr.contains("bundle login quay.io"),
+        "{refused:?}"
+    );
     assert_eq!(project.files(), before, "nothing is left");
 }
 
@@ -54,7 +57,11 @@ fn assert_lists_all_of_quay(message: &str) {
     let references = seed::references();
     for written in &references {
         let listed = message.contains(written.as_str());
-        assert_eq!(listed, written.starts_with("quay.io/"), "{written}: {message}");
+        assert_eq!(
+            listed,
+            written.starts_with("quay.io/"),
+            "{written}: {message}"
+        );
     }
     assert!(message.contains("39 of 41 images"), "{message}");
 }
@@ -79,7 +86,9 @@ fn a_misspelled_tag_is_told_with_the_tags_that_are_like_it() {
         let line = |name: &str| {
             let lines = refused.stderr.lines();
             let mut found = lines.filter(|line| line.contains(name));
-            let line = found.next().unwrap_or_else(|| panic!("{name}: {refused:?}"));
+            let line = found
+                .next()
+                .unwrap_or_else(|| panic!("{name}: {refused:?}"));
             assert!(found.next().is_none(), "{name}: {refused:?}");
             line
         };
