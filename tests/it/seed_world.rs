@@ -6,6 +6,7 @@ mod isolation;
 mod lock;
 mod platforms;
 mod refusals;
+mod walkthrough;
 
 use std::{
     collections::BTreeSet,
