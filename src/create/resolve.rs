@@ -14,6 +14,7 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 use super::{CreateError, Unresolved, files::HashedFile};
 use crate::{
     bundle::{Absent, AbsentReason, EntryKind, Lock, LockedImage, SMALL_BLOB},
+    human,
     oci::{
         Descriptor, Digest, Document, DocumentKind, Platform, Reference, Repository, TagOrDigest,
         media_type,
@@ -119,12 +120,16 @@ impl<'a> Resolver<'a> {
         let mut resolved = Resolved::default();
         let mut failed = Vec::new();
         let mut kept = std::collections::HashSet::new();
+        let mut foreign = BTreeMap::new();
         while let Some((image, result)) = results.next().await {
             match result {
                 Ok((descriptor, tree)) => {
                     resolved.contents.extend(tree.contents);
                     kept.extend(tree.kept);
                     for absent in tree.absent {
+                        if absent.reason == AbsentReason::Foreign {
+                            foreign.entry(absent.digest).or_insert(&image.reference);
+                        }
                         resolved.absent.entry(absent.digest).or_insert(absent);
                     }
                     resolved.images.push(ResolvedImage {
@@ -149,16 +154,14 @@ impl<'a> Resolver<'a> {
         }
         // What one image leaves out, another may bring.
         resolved.absent.retain(|digest, _| !kept.contains(digest));
-        for absent in resolved
-            .absent
-            .values()
-            .filter(|a| a.reason == AbsentReason::Foreign)
-        {
+        for (digest, image) in foreign {
+            let Some(absent) = resolved.absent.get(&digest) else {
+                continue;
+            };
             let from = absent.urls.first().map_or("nowhere", String::as_str);
+            let size = human::bytes(absent.size);
             progress.warn(&format!(
-                "foreign layer {} ({} bytes) is not carried; nodes get it from {from}",
-                absent.digest.short(),
-                absent.size
+                "{image} has a foreign layer of {size}, which is not carried: nodes get it from {from}"
             ));
         }
         Ok(resolved)

@@ -2,4 +2,5 @@
 
 mod cli;
 mod environment;
+mod seed_world;
 mod support;
