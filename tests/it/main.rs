@@ -3,4 +3,5 @@
 mod cli;
 mod crashes;
 mod environment;
+mod seed_world;
 mod support;
