@@ -35,7 +35,7 @@ fn interrupted(command: Command, hangs: impl Fn() -> bool, signals: &[Signal]) -
 
 #[test]
 fn create_ends_at_once_and_goes_on_later() {
-    let mut world = World::new(images(), "");
+    let mut world = World::signing(images(), "");
     let (_, whole) = world.made("whole.bundle.tar.zst");
     let blob = &images()[1].1.blobs[2];
     let stall = format!("GET:{}:stall=5m:at=1000000", blob.digest);
