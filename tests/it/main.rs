@@ -1,7 +1,12 @@
 //! Tests that run the `bundle` program and the library against real registries and real tools.
 
+mod approval;
 mod cli;
+mod cosign;
 mod crashes;
 mod environment;
+mod other_tools;
+mod reproducible;
 mod seed_world;
+mod sources;
 mod support;

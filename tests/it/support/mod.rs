@@ -9,12 +9,14 @@
 pub mod background;
 pub mod containerd;
 pub mod distribution;
+pub mod embedded;
 pub mod images;
 pub mod netns;
 pub mod pki;
 pub mod pusher;
 pub mod random;
 pub mod recording;
+pub mod samples;
 pub mod seed;
 pub mod tls_listener;
 pub mod token_service;
