@@ -3,3 +3,4 @@
 mod cli;
 mod environment;
 mod support;
+mod tampering;
