@@ -138,20 +138,35 @@ impl Bench {
         self.run(&arguments, Vec::new())
     }
 
-    /// Asserts that `load` and `verify` refuse this as a file and `load` as a stream, with this exit
+    /// Asserts that `load` and `verify` refuse this as a file and `verify` as a stream, with this exit
     /// code, because of what this text says (of the file), and that nobody was asked anything.
     #[track_caller]
     pub fn refuses(&self, what: &str, bundle: Vec<u8>, code: i32, because: &str) {
-        let file = self.file(&bundle);
+        self.refuses_file(what, &bundle, code, because);
+        let piped = self.run(&["verify", "-"], bundle);
+        assert_refused(&format!("{what}, from a pipe"), &piped, code);
+    }
+
+    /// The same for what is wrong in the head, which decides before anything is sent from a pipe,
+    /// too.
+    #[track_caller]
+    pub fn refuses_head(&self, what: &str, bundle: Vec<u8>, code: i32, because: &str) {
+        self.refuses_file(what, &bundle, code, because);
+        let host = self.recording.host();
+        let piped = self.run(&["load", "-", "--to", &host], bundle);
+        assert_refused(&format!("{what}, from a pipe"), &piped, code);
+        self.recording.assert_untouched();
+    }
+
+    #[track_caller]
+    fn refuses_file(&self, what: &str, bundle: &[u8], code: i32, because: &str) {
+        let file = self.file(bundle);
         let load = self.load(&file, &[]);
         assert_refused(what, &load, code);
         let message = &load.finished.stderr;
         assert!(message.contains(because), "{what}: {message}");
         let name = file.to_str().expect("text");
         assert_refused(what, &self.run(&["verify", name], Vec::new()), code);
-        let host = self.recording.host();
-        let piped = self.run(&["load", "-", "--to", &host], bundle);
-        assert_refused(&format!("{what}, from a pipe"), &piped, code);
         self.recording.assert_untouched();
         std::fs::remove_file(&file).expect("written before");
     }

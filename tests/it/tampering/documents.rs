@@ -30,6 +30,15 @@ fn all_refused(cases: Vec<(&str, Forge, &str)>) {
     }
 }
 
+/// The same where all that is wrong stands before the blobs.
+fn all_refused_by_the_head(cases: Vec<(&str, Forge, &str)>) {
+    let bench = Bench::new();
+    for (what, forge, because) in cases {
+        let bundle = forge.signed_by(bench.key("cosign")).build();
+        bench.refuses_head(what, bundle, 3, because);
+    }
+}
+
 /// Replaces the first occurrence, which must be there.
 fn replace(from: &str, to: &str) -> impl FnOnce(&mut String) + 'static {
     let (from, to) = (from.to_owned(), to.to_owned());
@@ -123,7 +132,7 @@ fn index_json_root_and_lock_say_the_same_or_are_refused() {
     };
     let layer = Digest::sha256_of(CONTENT);
     let honest = Forge::honest;
-    all_refused(vec![
+    all_refused_by_the_head(vec![
         // index.json
         ("another name", honest().index_json(replace("one:1", "two:1")), "index.json does not"),
         (
@@ -313,7 +322,7 @@ fn documents_with_two_meanings_are_refused() {
     ]);
     let with_data = |data: &str| edit(&size, &format!("{size},\"data\":\"{data}\""));
     let empty_config = edit("\"config\":", "\"config2\":");
-    all_refused(vec![
+    all_refused_by_the_head(vec![
         ("layers and manifests (CVE-2021-41190)", with(&both), "at once"),
         ("an index with layers", typed(INDEX, &both_in_index), "at once"),
         ("a manifest that is said to be an index", typed(INDEX, &plain), "came as"),
@@ -387,7 +396,7 @@ fn names_that_are_no_names_are_refused_and_those_that_clash_too() {
         let to = format!("\"org.opencontainers.image.ref.name\":\"{text}\"");
         Forge::honest().root_text(replace(name, &to))
     };
-    all_refused(vec![
+    all_refused_by_the_head(vec![
         ("a path upwards", named("quay.io/../../etc:1"), ""),
         ("no host", named("one:1"), ""),
         ("capitals", named("quay.io/A/one:1"), ""),
