@@ -178,12 +178,30 @@ impl Bench {
         let file = self.file(&bundle);
         let name = file.to_str().expect("text");
         let verified = self.run(&["verify", name], Vec::new());
-        assert_eq!(verified.finished.code(), Some(0), "{what}: {:?}", verified.finished);
+        assert_eq!(
+            verified.finished.code(),
+            Some(0),
+            "{what}: {:?}",
+            verified.finished
+        );
         assert_proper(what, &verified);
-        assert!(verified.peak <= MEMORY, "{what}: {} MiB", verified.peak >> 20);
+        assert!(
+            verified.peak <= MEMORY,
+            "{what}: {} MiB",
+            verified.peak >> 20
+        );
         let piped = self.run(&["verify", "-"], bundle);
-        assert_eq!(piped.finished.code(), Some(0), "{what}: {:?}", piped.finished);
-        assert!(piped.peak <= MEMORY, "{what}: {} MiB from a pipe", piped.peak >> 20);
+        assert_eq!(
+            piped.finished.code(),
+            Some(0),
+            "{what}: {:?}",
+            piped.finished
+        );
+        assert!(
+            piped.peak <= MEMORY,
+            "{what}: {} MiB from a pipe",
+            piped.peak >> 20
+        );
         std::fs::remove_file(&file).expect("written before");
     }
 }

@@ -293,7 +293,10 @@ fn artifact(
     let descriptor = artifact_descriptor(artifact_type, &manifest);
     let parts = vec![
         (descriptor.digest, Bytes::from(manifest)),
-        (Descriptor::empty().digest, Bytes::from_static(EMPTY_CONTENT)),
+        (
+            Descriptor::empty().digest,
+            Bytes::from_static(EMPTY_CONTENT),
+        ),
         (layer.digest, Bytes::from(content)),
     ];
     (descriptor, parts)

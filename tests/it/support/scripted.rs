@@ -85,7 +85,10 @@ impl Answer {
 
     fn send(&self, to: &mut TcpStream, with_body: bool) -> io::Result<()> {
         let mut head = format!("HTTP/1.1 {} Scripted\r\nconnection: close\r\n", self.status);
-        let sized = self.headers.iter().any(|(n, _)| n == "content-length" || n == "transfer-encoding");
+        let sized = self
+            .headers
+            .iter()
+            .any(|(n, _)| n == "content-length" || n == "transfer-encoding");
         if !sized {
             head.push_str(&format!("content-length: {}\r\n", self.body.len()));
         }

@@ -70,7 +70,11 @@ fn what_is_no_regular_file_is_refused_and_never_waited_for() {
     ] {
         for command in ["load", "verify", "inspect"] {
             let host = bench.recording.host();
-            let to: &[&str] = if command == "load" { &["--to", &host] } else { &[] };
+            let to: &[&str] = if command == "load" {
+                &["--to", &host]
+            } else {
+                &[]
+            };
             let watched = bench.run(&[&[command, name], to].concat(), Vec::new());
             assert_refused(&format!("{command} {name}"), &watched, code);
         }
@@ -95,14 +99,22 @@ fn a_file_that_is_shorter_or_longer_than_it_was_is_refused() {
         ("one byte more", b"\0"),
         ("512 zero bytes more", &[0; 512]),
         ("a second copy", &bundle),
-        ("the end of a zip file", b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+        (
+            "the end of a zip file",
+            b"PK\x05\x06\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        ),
         ("a skippable frame more", b"\x50\x2a\x4d\x18\x04\0\0\0evil"),
     ];
     for (what, tail) in tails {
         bench.refuses(what, [&bundle, tail].concat(), 3, "seek table");
     }
     let stub = b"#!/bin/sh\nexit 0\n";
-    bench.refuses("a stub in front", [stub, &*bundle].concat(), 3, "not a bundle");
+    bench.refuses(
+        "a stub in front",
+        [stub, &*bundle].concat(),
+        3,
+        "not a bundle",
+    );
 }
 
 #[test]
@@ -145,7 +157,10 @@ fn a_sparse_file_of_a_tebibyte_is_refused_at_once() {
     assert_refused("zeros up to a tebibyte", &watched, 3);
     // The same with a seek table at its end that accounts for every byte with as many frames as
     // can be: it is not believed either, and takes no memory.
-    for (what, count) in [("the most frames", 0x0800_0000_u32), ("many frames", 9_000_000)] {
+    for (what, count) in [
+        ("the most frames", 0x0800_0000_u32),
+        ("many frames", 9_000_000),
+    ] {
         let table_len = SeekTable::encoded_len(count);
         let size = 1_u64 << 40;
         let mut footer = count.to_le_bytes().to_vec();

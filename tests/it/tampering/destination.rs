@@ -17,7 +17,14 @@ const OCI: &str = media_type::OCI_MANIFEST;
 fn load_into(bench: &Bench, bundle: &[u8], host: &str, more: &[&str]) -> Watched {
     let file = bench.file(bundle);
     let mut command = bench.home.bundle();
-    command.args(["load", file.to_str().unwrap(), "--to", host, "--key", "cosign.pub"]);
+    command.args([
+        "load",
+        file.to_str().unwrap(),
+        "--to",
+        host,
+        "--key",
+        "cosign.pub",
+    ]);
     command.args(["--retries", "3"]).args(more);
     watch(command, Vec::new(), QUICK * 3)
 }
@@ -59,7 +66,9 @@ fn uploads_that_are_sent_elsewhere_take_no_credentials_along() {
     for target in targets {
         for status in [202, 307] {
             let registry = registry_that_sends_to(target.clone(), status);
-            bench.home.log_in(&[(&registry.host(), "canary-user", "canary-password")]);
+            bench
+                .home
+                .log_in(&[(&registry.host(), "canary-user", "canary-password")]);
             let watched = load_into(&bench, &bundle, &registry.host(), &[]);
             assert_refused(&target[..target.len().min(80)], &watched, 6);
             assert!(registry.asked().iter().all(|asked| asked.method != "PUT"));
@@ -118,7 +127,9 @@ fn a_registry_that_stores_nothing_gets_no_tag() {
         assert_refused(what, &watched, 6);
         let put = |path: &str| {
             let asked = registry.asked();
-            asked.iter().any(|a| a.method == "PUT" && a.path.contains(path))
+            asked
+                .iter()
+                .any(|a| a.method == "PUT" && a.path.contains(path))
         };
         assert!(put("/manifests/sha256:"), "{what}: {:?}", watched.finished);
         assert!(!put("/manifests/1"), "{what}: the tag was written");
@@ -146,7 +157,8 @@ fn refusals_of_the_registry_leave_every_tag_as_it_was() {
         let registry = Embedded::failing(faults);
         let watched = load_into(&bench, &bundle, &registry.host(), &[]);
         assert_refused(faults, &watched, 6);
-        assert_eq!(registry.client().manifest("a/one", "1").map(|m| m.media_type), None, "{faults}");
+        let tag = registry.store().join("repositories/a/one/_tags/1");
+        assert!(!tag.exists(), "{faults}");
         let deleted = registry.log.mutating().into_iter();
         let deleted: Vec<_> = deleted
             .filter(|r| r.method == "DELETE" && !r.path.contains("/blobs/uploads/"))
@@ -162,8 +174,14 @@ fn refusals_of_the_registry_leave_every_tag_as_it_was() {
     ] {
         let registry = Embedded::failing(faults);
         let watched = load_into(&bench, &bundle, &registry.host(), &[]);
-        assert_eq!(watched.finished.code(), Some(0), "{faults}: {:?}", watched.finished);
-        assert!(registry.client().manifest("a/one", "1").is_some(), "{faults}");
+        assert_eq!(
+            watched.finished.code(),
+            Some(0),
+            "{faults}: {:?}",
+            watched.finished
+        );
+        let tag = registry.store().join("repositories/a/one/_tags/1");
+        assert!(tag.exists(), "{faults}");
     }
 }
 
@@ -193,28 +211,71 @@ fn a_tag_that_is_something_else_is_refused_kept_or_replaced_as_told() {
     let watched = load_into(&bench, &bundle, &registry.host(), &[]);
     assert_refused("refuse", &watched, 6);
     let message = &watched.finished.stderr;
-    assert!(message.contains("a/one:1") && message.contains("--on-conflict"), "{message}");
+    assert!(
+        message.contains("a/one:1") && message.contains("--on-conflict"),
+        "{message}"
+    );
     assert_eq!(registry.log.mutating(), [], "refused before the first push");
     assert_eq!(tag(&registry, "a/one"), Some(theirs.digest));
 
     let keep = ["--on-conflict", "keep"];
-    load_into(&bench, &bundle, &registry.host(), &keep).finished.success();
+    load_into(&bench, &bundle, &registry.host(), &keep)
+        .finished
+        .success();
     assert_eq!(tag(&registry, "a/one"), Some(theirs.digest));
     assert_eq!(tag(&registry, "a/two"), Some(second));
 
     let registry = start();
     let replace = ["--on-conflict", "replace"];
-    load_into(&bench, &bundle, &registry.host(), &replace).finished.success();
+    load_into(&bench, &bundle, &registry.host(), &replace)
+        .finished
+        .success();
     assert_eq!(tag(&registry, "a/one"), Some(ours));
     assert_eq!(tag(&registry, "a/two"), Some(second));
+}
+
+#[test]
+fn a_tag_whose_digest_the_registry_does_not_tell_properly_is_not_taken_for_a_new_one() {
+    let bench = Bench::new();
+    let bundle = honest(&bench);
+    for named in [
+        "sha384:00",
+        "sha256:../../x",
+        "md5:d41d8cd98f00b204e9800998ecf8427e",
+    ] {
+        let theirs = manifest(CONFIG, &[b"theirs"]);
+        let registry = Scripted::start(move |asked| {
+            if asked.path == "/v2/" {
+                return Answer::ok("application/json", "{}");
+            }
+            match asked.method.as_str() {
+                "GET" | "HEAD" if asked.path.ends_with("/manifests/1") => {
+                    Answer::ok(OCI, theirs.clone()).header("docker-content-digest", named)
+                }
+                _ => Answer::status(404),
+            }
+        });
+        let watched = load_into(&bench, &bundle, &registry.host(), &[]);
+        assert_refused(named, &watched, 6);
+        let message = &watched.finished.stderr;
+        assert!(message.contains("--on-conflict"), "{named}: {message}");
+        let asked = registry.asked();
+        let read_only = asked
+            .iter()
+            .all(|a| matches!(a.method.as_str(), "GET" | "HEAD"));
+        assert!(read_only, "{named}");
+    }
 }
 
 #[test]
 fn two_images_do_not_get_one_name() {
     let bench = Bench::new();
     let two = manifest(CONFIG, &[b"second"]);
-    let bundle = Forge::honest()
+    let one = manifest(CONFIG, &[CONTENT]);
+    // In the order of the root, which is that of the names.
+    let bundle = Forge::default()
         .image("docker.io/a/one:1", OCI, &[&two], &[CONFIG, b"second"])
+        .image("quay.io/a/one:1", OCI, &[&one], &[CONFIG, CONTENT])
         .signed_by(bench.key("cosign"))
         .build();
     let file = bench.file(&bundle);
@@ -225,7 +286,14 @@ fn two_images_do_not_get_one_name() {
         &["--layout", "flat"],
         &["--layout", "last2"],
         &["--dry-run"],
-        &["--layout", "host", "--map", "quay.io=x", "--map", "docker.io=x"],
+        &[
+            "--layout",
+            "host",
+            "--map",
+            "quay.io=x",
+            "--map",
+            "docker.io=x",
+        ],
     ] {
         let watched = bench.load(&file, more);
         assert_refused(&format!("{more:?}"), &watched, 6);
@@ -233,7 +301,13 @@ fn two_images_do_not_get_one_name() {
         assert!(message.contains("quay.io/a/one:1"), "{message}");
         assert!(message.contains("docker.io/a/one:1"), "{message}");
     }
-    for to in ["127.0.0.1:1/../x", "127.0.0.1:1/A", "http://127.0.0.1:1", "127.0.0.1:99999", ""] {
+    for to in [
+        "127.0.0.1:1/../x",
+        "127.0.0.1:1/A",
+        "http://127.0.0.1:1",
+        "127.0.0.1:99999",
+        "",
+    ] {
         let name = file.to_str().unwrap();
         let watched = bench.run(&["load", name, "--to", to], vec![]);
         assert_refused(to, &watched, 2);
@@ -242,18 +316,21 @@ fn two_images_do_not_get_one_name() {
     // Kept apart, both arrive.
     let registry = Embedded::start();
     let host = ["--layout", "host"];
-    load_into(&bench, &bundle, &registry.host(), &host).finished.success();
+    load_into(&bench, &bundle, &registry.host(), &host)
+        .finished
+        .success();
     for name in ["quay.io/a/one", "docker.io/a/one"] {
         assert!(registry.client().manifest(name, "1").is_some(), "{name}");
     }
     // The same content under two names is no clash.
-    let one = manifest(CONFIG, &[CONTENT]);
     let same = Forge::honest()
         .image("docker.io/a/one:1", OCI, &[&one], &[CONFIG, CONTENT])
         .signed_by(bench.key("cosign"))
         .build();
     let registry = Embedded::start();
-    load_into(&bench, &same, &registry.host(), &[]).finished.success();
+    load_into(&bench, &same, &registry.host(), &[])
+        .finished
+        .success();
     assert!(registry.client().manifest("a/one", "1").is_some());
 }
 
@@ -263,10 +340,14 @@ fn texts_of_a_registry_do_not_reach_the_terminal_as_they_are() {
     let bundle = honest(&bench);
     let evil = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\u{202e}\r\nerror: all is well";
     let bodies = [
-        serde_json::json!({"errors": [{"code": evil, "message": evil, "detail": evil}]}).to_string(),
+        serde_json::json!({"errors": [{"code": evil, "message": evil, "detail": evil}]})
+            .to_string(),
         evil.to_owned(),
         "x".repeat(1 << 20),
-        format!("{{\"errors\":[{}]}}", vec!["{\"code\":\"A\"}"; 50_000].join(",")),
+        format!(
+            "{{\"errors\":[{}]}}",
+            vec!["{\"code\":\"A\"}"; 50_000].join(",")
+        ),
     ];
     for body in bodies {
         for status in [400, 403, 418] {

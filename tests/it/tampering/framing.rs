@@ -58,29 +58,51 @@ fn only_the_canonical_tar_stream_is_accepted() {
     bench.accepts("the stream as it was", framed(&stream, WHOLE));
     let edits: [(&str, Edit); 41] = [
         ("../evil", |s| insert(s, member(b"../evil", b'0', b"x"))),
-        ("/etc/cron.d/x", |s| insert(s, member(b"/etc/cron.d/x", b'0', b"x"))),
-        ("./index.json", |s| insert(s, member(b"./index.json", b'0', b"{}"))),
-        ("Index.json", |s| insert(s, member(b"Index.json", b'0', b"{}"))),
+        ("/etc/cron.d/x", |s| {
+            insert(s, member(b"/etc/cron.d/x", b'0', b"x"))
+        }),
+        ("./index.json", |s| {
+            insert(s, member(b"./index.json", b'0', b"{}"))
+        }),
+        ("Index.json", |s| {
+            insert(s, member(b"Index.json", b'0', b"{}"))
+        }),
         ("README", |s| insert(s, member(b"README", b'0', b"hello"))),
         ("an empty name", |s| insert(s, member(b"", b'0', b""))),
-        ("a name that acts", |s| insert(s, member(b"\x1b[2J", b'0', b"x"))),
-        ("a name that is no text", |s| insert(s, member(b"\xff\xfe", b'0', b"x"))),
+        ("a name that acts", |s| {
+            insert(s, member(b"\x1b[2J", b'0', b"x"))
+        }),
+        ("a name that is no text", |s| {
+            insert(s, member(b"\xff\xfe", b'0', b"x"))
+        }),
         ("a symbolic link", |s| insert(s, member(b"link", b'2', b""))),
         ("a hard link", |s| insert(s, member(b"link", b'1', b""))),
         ("a device", |s| insert(s, member(b"null", b'3', b""))),
         ("a named pipe", |s| insert(s, member(b"pipe", b'6', b""))),
         ("a directory", |s| insert(s, member(b"blobs/", b'5', b""))),
         ("a contiguous file", |s| insert(s, member(b"x", b'7', b"x"))),
-        ("a GNU long name", |s| insert(s, member(b"././@LongLink", b'L', b"../evil\0"))),
-        ("a GNU long link", |s| insert(s, member(b"././@LongLink", b'K', b"../evil\0"))),
+        ("a GNU long name", |s| {
+            insert(s, member(b"././@LongLink", b'L', b"../evil\0"))
+        }),
+        ("a GNU long link", |s| {
+            insert(s, member(b"././@LongLink", b'K', b"../evil\0"))
+        }),
         ("a GNU sparse file", |s| insert(s, member(b"x", b'S', b""))),
-        ("a GNU volume header", |s| insert(s, member(b"x", b'V', b""))),
+        ("a GNU volume header", |s| {
+            insert(s, member(b"x", b'V', b""))
+        }),
         ("a pax record with a path", |s| {
             insert(s, member(b"pax", b'x', b"16 path=../evil\n"))
         }),
-        ("a pax record with a size", |s| insert(s, member(b"pax", b'x', b"11 size=99\n"))),
-        ("a global pax record", |s| insert(s, member(b"pax", b'g', b"15 path=/etc/x\n"))),
-        ("a Solaris record", |s| insert(s, member(b"pax", b'X', b"15 path=/etc/x\n"))),
+        ("a pax record with a size", |s| {
+            insert(s, member(b"pax", b'x', b"11 size=99\n"))
+        }),
+        ("a global pax record", |s| {
+            insert(s, member(b"pax", b'g', b"15 path=/etc/x\n"))
+        }),
+        ("a Solaris record", |s| {
+            insert(s, member(b"pax", b'X', b"15 path=/etc/x\n"))
+        }),
         ("a tar archive within the size 0", |s| {
             let mut pax = member(b"pax", b'x', b"13 size=1024\n");
             pax.extend_from_slice(&member(b"blobs/x", b'0', b""));
@@ -108,13 +130,23 @@ fn only_the_canonical_tar_stream_is_accepted() {
             let (from, to, end) = (header_at(s, 2), header_at(s, 3), header_at(s, 4));
             s[from..end].rotate_left(to - from);
         }),
-        ("another mode", |s| header(s, |h| h[100..107].copy_from_slice(b"0004755"))),
-        ("an owner", |s| header(s, |h| h[108..115].copy_from_slice(b"0001750"))),
+        ("another mode", |s| {
+            header(s, |h| h[100..107].copy_from_slice(b"0004755"))
+        }),
+        ("an owner", |s| {
+            header(s, |h| h[108..115].copy_from_slice(b"0001750"))
+        }),
         ("a time", |s| header(s, |h| h[146] = b'1')),
-        ("a user name", |s| header(s, |h| h[265..269].copy_from_slice(b"root"))),
-        ("a prefix", |s| header(s, |h| h[345..347].copy_from_slice(b".."))),
+        ("a user name", |s| {
+            header(s, |h| h[265..269].copy_from_slice(b"root"))
+        }),
+        ("a prefix", |s| {
+            header(s, |h| h[345..347].copy_from_slice(b".."))
+        }),
         ("the old kind of a file", |s| header(s, |h| h[156] = 0)),
-        ("GNU's magic", |s| header(s, |h| h[257..265].copy_from_slice(b"ustar  \0"))),
+        ("GNU's magic", |s| {
+            header(s, |h| h[257..265].copy_from_slice(b"ustar  \0"))
+        }),
         ("a size in base 256", |s| {
             header(s, |h| {
                 let digits = std::str::from_utf8(&h[124..135]).unwrap();
@@ -131,7 +163,9 @@ fn only_the_canonical_tar_stream_is_accepted() {
         }),
         ("text in the padding", |s| s[1000] = b'x'),
         ("one zero block at the end", |s| s.truncate(s.len() - 512)),
-        ("a member behind the end", |s| s.extend(member(b"evil", b'0', b"evil"))),
+        ("a member behind the end", |s| {
+            s.extend(member(b"evil", b'0', b"evil"))
+        }),
     ];
     for (what, edit) in edits {
         let mut changed = stream.clone();
@@ -141,7 +175,12 @@ fn only_the_canonical_tar_stream_is_accepted() {
     }
     let mut bomb = stream.clone();
     bomb.resize(bomb.len() + (256 << 20), 0);
-    bench.refuses("256 MiB of zeros behind the end", framed(&bomb, WHOLE), 3, "");
+    bench.refuses(
+        "256 MiB of zeros behind the end",
+        framed(&bomb, WHOLE),
+        3,
+        "",
+    );
 }
 
 fn compressed(content: &[u8]) -> Vec<u8> {
@@ -174,8 +213,14 @@ fn only_the_canonical_frames_are_accepted() {
         let mut skippable = vec![0x50 | nibble, 0x2a, 0x4d, 0x18, 4, 0, 0, 0];
         skippable.extend_from_slice(b"evil");
         for (what, frames) in [
-            ("a skippable frame in front", vec![(skippable.clone(), 0), (good.clone(), len)]),
-            ("a skippable frame behind", vec![(good.clone(), len), (skippable.clone(), 0)]),
+            (
+                "a skippable frame in front",
+                vec![(skippable.clone(), 0), (good.clone(), len)],
+            ),
+            (
+                "a skippable frame behind",
+                vec![(good.clone(), len), (skippable.clone(), 0)],
+            ),
         ] {
             bench.refuses(what, joined(&frames), 3, "");
         }
@@ -206,7 +251,15 @@ fn only_the_canonical_frames_are_accepted() {
         let what = format!("a window of 2^{} bytes", exponent + 10);
         bench.refuses(&what, joined(&[(frame, len)]), 3, "the window is larger");
     }
-    for claims in [0, 1, len as u64 - 1, len as u64 + 1, 1 << 31, 1 << 50, u64::MAX] {
+    for claims in [
+        0,
+        1,
+        len as u64 - 1,
+        len as u64 + 1,
+        1 << 31,
+        1 << 50,
+        u64::MAX,
+    ] {
         let mut frame = frame_with_window(11 << 3, claims, &[]);
         frame.truncate(14);
         // The same blocks behind another content size.
@@ -226,19 +279,39 @@ fn only_the_canonical_frames_are_accepted() {
         c.include_checksum(true).unwrap();
         c.include_contentsize(false).unwrap();
     });
-    bench.refuses("no content size", joined(&[(sizeless, len)]), 3, "no content size");
+    bench.refuses(
+        "no content size",
+        joined(&[(sizeless, len)]),
+        3,
+        "no content size",
+    );
     let mut wrong = good.clone();
     *wrong.last_mut().unwrap() ^= 1;
     bench.refuses("a wrong checksum", joined(&[(wrong, len)]), 3, "");
     let mut reserved = good.clone();
     reserved[4] |= 8;
-    bench.refuses("a reserved bit", joined(&[(reserved, len)]), 3, "reserved bit");
+    bench.refuses(
+        "a reserved bit",
+        joined(&[(reserved, len)]),
+        3,
+        "reserved bit",
+    );
     let mut dictionary = good.clone();
     dictionary[4] |= 1;
     dictionary.insert(header_len(&good) - content_size_len(&good), 1);
-    bench.refuses("a dictionary", joined(&[(dictionary, len)]), 3, "dictionary");
+    bench.refuses(
+        "a dictionary",
+        joined(&[(dictionary, len)]),
+        3,
+        "dictionary",
+    );
     let old = [b"\x27\xb5\x2f\xfd".as_slice(), &good[4..]].concat();
-    bench.refuses("an old format of zstd", joined(&[(old, len)]), 3, "not start with a zstd");
+    bench.refuses(
+        "an old format of zstd",
+        joined(&[(old, len)]),
+        3,
+        "not start with a zstd",
+    );
 }
 
 fn content_size_len(frame: &[u8]) -> usize {
@@ -250,13 +323,12 @@ fn header_len(frame: &[u8]) -> usize {
     5 + usize::from(!single) + content_size_len(frame)
 }
 
-fn zstd_with(
-    content: &[u8],
-    set: impl FnOnce(&mut zstd::stream::Encoder<'_, Vec<u8>>),
-) -> Vec<u8> {
+fn zstd_with(content: &[u8], set: impl FnOnce(&mut zstd::stream::Encoder<'_, Vec<u8>>)) -> Vec<u8> {
     use std::io::Write;
     let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
-    encoder.set_pledged_src_size(Some(content.len() as u64)).unwrap();
+    encoder
+        .set_pledged_src_size(Some(content.len() as u64))
+        .unwrap();
     set(&mut encoder);
     encoder.write_all(content).unwrap();
     encoder.finish().unwrap()
@@ -278,7 +350,10 @@ fn a_small_file_does_not_become_a_large_one() {
         let frame = frame_with_window(11 << 3, claims, &blocks);
         let what = format!("3 GiB that claim to be {claims} bytes");
         bench.refuses(&what, joined(&[(frame.clone(), claims as usize)]), 3, "");
-        let behind = [(compressed(&stream), stream.len()), (frame, claims as usize)];
+        let behind = [
+            (compressed(&stream), stream.len()),
+            (frame, claims as usize),
+        ];
         bench.refuses(&what, joined(&behind), 3, "");
     }
     let zeros = compressed(&vec![0; WHOLE]);
@@ -294,5 +369,10 @@ fn a_small_file_does_not_become_a_large_one() {
         crumbs.extend_from_slice(&[8, 0, 0, *byte]);
     }
     let frame = frame_with_window(11 << 3, stream.len() as u64, &crumbs);
-    bench.refuses("blocks of one byte", joined(&[(frame, stream.len())]), 3, "");
+    bench.refuses(
+        "blocks of one byte",
+        joined(&[(frame, stream.len())]),
+        3,
+        "",
+    );
 }

@@ -48,13 +48,19 @@ fn metadata_that_nobody_vouches_for_takes_little_memory() {
         ("many keys", crowded_map("{", "}", METADATA)),
         (
             "many annotations",
-            crowded_map("{\"annotations\":{", &format!("}},\"manifests\":[]{tail}"), METADATA),
+            crowded_map(
+                "{\"annotations\":{",
+                &format!("}},\"manifests\":[]{tail}"),
+                METADATA,
+            ),
         ),
         (
             "many URLs",
             crowded(
-                &format!("{{\"manifests\":[{{\"digest\":\"{}\",\"mediaType\":\"a\",\"size\":1,\"urls\":[",
-                    Digest::sha256_of(b"")),
+                &format!(
+                    "{{\"manifests\":[{{\"digest\":\"{}\",\"mediaType\":\"a\",\"size\":1,\"urls\":[",
+                    Digest::sha256_of(b"")
+                ),
                 "\"\"",
                 &format!("]}}]{tail}"),
                 METADATA,
@@ -62,9 +68,20 @@ fn metadata_that_nobody_vouches_for_takes_little_memory() {
         ),
         (
             "many descriptors",
-            crowded("{\"manifests\":[", &canonical_descriptor(), &format!("]{tail}"), METADATA),
+            crowded(
+                "{\"manifests\":[",
+                &canonical_descriptor(),
+                &format!("]{tail}"),
+                METADATA,
+            ),
         ),
-        ("one long text", format!("{{\"annotations\":{{\"a\":\"{}\"}}}}", "x".repeat(METADATA - 40))),
+        (
+            "one long text",
+            format!(
+                "{{\"annotations\":{{\"a\":\"{}\"}}}}",
+                "x".repeat(METADATA - 40)
+            ),
+        ),
     ];
     for (what, text) in texts {
         let same = text.clone();
@@ -105,10 +122,28 @@ fn many_signatures_are_not_too_many() {
     };
     let with_good = |forge: Forge| forge.signed_by(bench.key("cosign")).build();
     bench.accepts("63 others and a good one", with_good(junk(63, 100)));
-    bench.accepts("63 large others and a good one", with_good(junk(63, 60 << 10)));
-    bench.refuses_head("64 others and a good one", with_good(junk(64, 100)), 3, "more than 64");
-    bench.refuses_head("64 signatures of 5 MiB", junk(64, 5 << 20).build(), 3, "are read");
-    bench.refuses_head("64 signatures that are none", junk(64, 60 << 10).build(), 4, "");
+    bench.accepts(
+        "63 large others and a good one",
+        with_good(junk(63, 60 << 10)),
+    );
+    bench.refuses_head(
+        "64 others and a good one",
+        with_good(junk(64, 100)),
+        3,
+        "more than 64",
+    );
+    bench.refuses_head(
+        "64 signatures of 5 MiB",
+        junk(64, 5 << 20).build(),
+        3,
+        "are read",
+    );
+    bench.refuses_head(
+        "64 signatures that are none",
+        junk(64, 60 << 10).build(),
+        4,
+        "",
+    );
 }
 
 #[test]
@@ -145,7 +180,12 @@ fn deep_graphs_and_wide_ones_have_bounds() {
     };
     bench.accepts("seven levels of indexes", sign(chain(7)));
     bench.refuses_head("nine levels of indexes", sign(chain(9)), 3, "levels");
-    bench.refuses_head("ten thousand levels of indexes", sign(chain(10_000)), 3, "levels");
+    bench.refuses_head(
+        "ten thousand levels of indexes",
+        sign(chain(10_000)),
+        3,
+        "levels",
+    );
 
     // Each level names the two of the level below: 2^7 paths, and the same with the most names that
     // a document holds on each of the levels.
@@ -204,7 +244,12 @@ fn documents_may_have_four_mebibytes() {
     };
     for (what, filler) in [("objects", "{},"), ("arrays", "[],"), ("numbers", "1,")] {
         bench.accepts(&format!("4 MiB of {what}"), sized(4 << 20, filler));
-        bench.refuses_head("a byte more", sized((4 << 20) + 1, filler), 3, "larger than 4 MiB");
+        bench.refuses_head(
+            "a byte more",
+            sized((4 << 20) + 1, filler),
+            3,
+            "larger than 4 MiB",
+        );
     }
     let layers: Vec<String> = (0..25_000_u32)
         .map(|n| descriptor(LAYER, &n.to_le_bytes()))
@@ -227,7 +272,10 @@ fn documents_may_have_four_mebibytes() {
     let forge = forge
         .lock(move |lock| lock.images[0].content_size += sizes)
         .parts(move |all| all.extend(parts));
-    bench.accepts("twenty-five thousand layers", forge.signed_by(bench.key("cosign")).build());
+    bench.accepts(
+        "twenty-five thousand layers",
+        forge.signed_by(bench.key("cosign")).build(),
+    );
 }
 
 #[test]

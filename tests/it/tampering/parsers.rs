@@ -26,7 +26,11 @@ fn by_the_crate(stream: &[u8]) -> Listing {
         let name = entry.path().unwrap().display().to_string();
         let mut content = Vec::new();
         entry.read_to_end(&mut content).unwrap();
-        (name, content.len() as u64, Digest::sha256_of(&content).hex().to_string())
+        (
+            name,
+            content.len() as u64,
+            Digest::sha256_of(&content).hex().to_string(),
+        )
     });
     read.collect()
 }
@@ -39,13 +43,19 @@ fn by_gnu_tar(stream: &[u8]) -> Listing {
     assert_eq!(listed.stderr, "", "GNU tar warns");
     let dir = temp_dir("tar");
     let mut extract = tool("tar");
-    extract.args(["--extract", "--file", "-", "--directory"]).arg(dir.path());
+    extract
+        .args(["--extract", "--file", "-", "--directory"])
+        .arg(dir.path());
     let extracted = run_with(extract, stream.to_vec(), patience).success();
     assert_eq!(extracted.stderr, "", "GNU tar warns");
     let read = listed.text();
     let read = read.lines().map(|name| {
         let content = std::fs::read(dir.path().join(name)).unwrap();
-        (name.to_owned(), content.len() as u64, Digest::sha256_of(&content).hex().to_string())
+        (
+            name.to_owned(),
+            content.len() as u64,
+            Digest::sha256_of(&content).hex().to_string(),
+        )
     });
     read.collect()
 }
@@ -91,9 +101,20 @@ fn other_readers_find_in_a_bundle_what_this_program_finds() {
     require!("tar", "python3");
     let bench = Bench::new();
     let sign = |forge: Forge| forge.signed_by(bench.key("cosign")).build();
-    let two = manifest(CONFIG, &[CONTENT, &[b'x'; 511], &[b'y'; 512], &[b'z'; 513], b""]);
-    let blobs: [&[u8]; 6] = [CONFIG, CONTENT, &[b'x'; 511], &[b'y'; 512], &[b'z'; 513], b""];
-    let sizes = Forge::default().image("quay.io/a/two:1", media_type::OCI_MANIFEST, &[&two], &blobs);
+    let two = manifest(
+        CONFIG,
+        &[CONTENT, &[b'x'; 511], &[b'y'; 512], &[b'z'; 513], b""],
+    );
+    let blobs: [&[u8]; 6] = [
+        CONFIG,
+        CONTENT,
+        &[b'x'; 511],
+        &[b'y'; 512],
+        &[b'z'; 513],
+        b"",
+    ];
+    let sizes =
+        Forge::default().image("quay.io/a/two:1", media_type::OCI_MANIFEST, &[&two], &blobs);
     for (what, bundle) in [
         ("one image", sign(Forge::honest())),
         ("sizes around a block", sign(sizes)),
@@ -114,8 +135,19 @@ fn other_readers_find_in_a_bundle_what_this_program_finds() {
     std::fs::write(bench.home.path().join("empty"), b"").unwrap();
     let images = ["oci", "docker"].map(|name| format!("{}/{name}:1", source.host()));
     let arguments = [
-        "create", "--image", &images[0], "--image", &images[1], "--add-file", "large.bin",
-        "--add-file", "empty", "--key", "cosign.key", "-o", "made",
+        "create",
+        "--image",
+        &images[0],
+        "--image",
+        &images[1],
+        "--add-file",
+        "large.bin",
+        "--add-file",
+        "empty",
+        "--key",
+        "cosign.key",
+        "-o",
+        "made",
     ];
     bench.home.run_bundle(arguments).success();
     let made = std::fs::read(bench.home.path().join("made")).unwrap();

@@ -28,7 +28,9 @@ fn forms(word: &str) -> Vec<String> {
 fn assert_absent(what: &str, bytes: &[u8]) {
     for word in [REGISTRY, KEY] {
         for form in forms(word) {
-            let found = bytes.windows(form.len()).any(|window| window == form.as_bytes());
+            let found = bytes
+                .windows(form.len())
+                .any(|window| window == form.as_bytes());
             assert!(!found, "{what} holds {word}");
         }
     }
@@ -58,9 +60,8 @@ fn files_below(dir: &Path) -> Vec<std::path::PathBuf> {
 fn passwords_turn_up_nowhere() {
     let bench = Bench::new();
     let home = bench.home.path();
-    let guarded = || {
-        Embedded::with(|options| options.basic_auth = Some((USER.into(), REGISTRY.into())))
-    };
+    let guarded =
+        || Embedded::with(|options| options.basic_auth = Some((USER.into(), REGISTRY.into())));
     let (source, destination) = (guarded(), guarded());
     let image = sample(1, Family::Oci, "linux/amd64");
     let login = |embedded: &Embedded| {
@@ -88,34 +89,76 @@ fn passwords_turn_up_nowhere() {
     let (from, to) = (source.host(), destination.host());
     let app = format!("{from}/team/app:1");
     let secret = format!("{REGISTRY}\n");
-    assert_eq!(run("keygen", &["keygen", "--output-key-prefix", "mine"], "", KEY), Some(0));
+    assert_eq!(
+        run(
+            "keygen",
+            &["keygen", "--output-key-prefix", "mine"],
+            "",
+            KEY
+        ),
+        Some(0)
+    );
     let create = ["create", "--image", &app, "--key", "mine.key", "-o", "b"];
     assert_eq!(run("not logged in", &create, "", KEY), Some(5));
     let login = ["login", &from, "-u", USER, "--password-stdin"];
-    assert_eq!(run("login, wrong", &login, &format!("{KEY}\n"), KEY), Some(6));
+    assert_eq!(
+        run("login, wrong", &login, &format!("{KEY}\n"), KEY),
+        Some(6)
+    );
     assert_eq!(run("login", &login, &secret, KEY), Some(0));
     assert_eq!(run("wrong key password", &create, "", REGISTRY), Some(2));
     assert_eq!(run("create", &create, "", KEY), Some(0));
-    assert_eq!(run("sign", &["sign", "b", "--key", "mine.key"], "", KEY), Some(0));
-    assert_eq!(run("inspect", &["inspect", "b", "--format", "json"], "", ""), Some(0));
+    assert_eq!(
+        run("sign", &["sign", "b", "--key", "mine.key"], "", KEY),
+        Some(0)
+    );
+    assert_eq!(
+        run("inspect", &["inspect", "b", "--format", "json"], "", ""),
+        Some(0)
+    );
     let load = [
-        "load", "b", "--to", &to, "--key", "mine.pub", "--username", USER, "--password-stdin",
-        "--receipt", "receipt.json", "--format", "json",
+        "load",
+        "b",
+        "--to",
+        &to,
+        "--key",
+        "mine.pub",
+        "--username",
+        USER,
+        "--password-stdin",
+        "--receipt",
+        "receipt.json",
+        "--format",
+        "json",
     ];
     assert_eq!(run("load, wrong", &load, "canary-wrong\n", ""), Some(6));
     assert_eq!(run("load", &load, &secret, ""), Some(0));
-    let login = ["login", &to, "-u", USER, "--password-stdin", "--authfile", "auth/config.json"];
+    let login = [
+        "login",
+        &to,
+        "-u",
+        USER,
+        "--password-stdin",
+        "--authfile",
+        "auth/config.json",
+    ];
     std::fs::create_dir(home.join("auth")).unwrap();
     assert_eq!(run("login with a file", &login, &secret, ""), Some(0));
     assert_eq!(run("plan", &["plan", "--image", &app], "", ""), Some(0));
 
     let files = files_below(home);
-    assert!(files.iter().any(|f| f.ends_with("receipt.json")), "{files:?}");
+    assert!(
+        files.iter().any(|f| f.ends_with("receipt.json")),
+        "{files:?}"
+    );
     for file in files {
         let bytes = std::fs::read(&file).unwrap();
         assert_absent(&file.display().to_string(), &bytes);
     }
-    assert_absent("the tar stream", &stream_of(&std::fs::read(home.join("b")).unwrap()));
+    assert_absent(
+        "the tar stream",
+        &stream_of(&std::fs::read(home.join("b")).unwrap()),
+    );
     for registry in [&source, &destination] {
         for request in registry.log.entries() {
             assert_absent("a request line", format!("{request:?}").as_bytes());
@@ -124,7 +167,10 @@ fn passwords_turn_up_nowhere() {
     // The file that holds a password is nobody else's to read.
     use std::os::unix::fs::PermissionsExt;
     for file in ["auth/config.json", "mine.key"] {
-        let mode = std::fs::metadata(home.join(file)).unwrap().permissions().mode();
+        let mode = std::fs::metadata(home.join(file))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o077, 0, "{file}: {mode:o}");
     }
 }
@@ -141,7 +187,10 @@ fn a_registry_that_sends_a_password_back_does_not_get_it_printed() {
             let message = serde_json::json!({"errors": [{"code": "DENIED", "message": "no"}]});
             Answer::status(status)
                 .header("location", location)
-                .header("www-authenticate", format!("Basic realm=\"{authorization}\""))
+                .header(
+                    "www-authenticate",
+                    format!("Basic realm=\"{authorization}\""),
+                )
                 .header("content-type", "application/json")
                 .body(message.to_string())
         })
@@ -151,7 +200,15 @@ fn a_registry_that_sends_a_password_back_does_not_get_it_printed() {
         bench.home.log_in(&[(&source.host(), USER, REGISTRY)]);
         let mut command = bench.home.bundle();
         let image = format!("{}/a/b:1", source.host());
-        command.args(["create", "--image", &image, "--unsigned", "-o", "x", "--verbose"]);
+        command.args([
+            "create",
+            "--image",
+            &image,
+            "--unsigned",
+            "-o",
+            "x",
+            "--verbose",
+        ]);
         command.args(["--retries", "2"]);
         let watched = watch(command, vec![], QUICK);
         assert_eq!(watched.finished.code(), Some(5), "{:?}", watched.finished);

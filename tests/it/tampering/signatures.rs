@@ -28,13 +28,19 @@ fn only_a_trusted_key_over_exactly_this_root_counts() {
     bench.accepts("signed", good.clone());
     let root = signed_root(&good);
     let signature = key().sign_root(&root).unwrap();
-    bench.accepts("signed from outside", Forge::honest().signature(signature.to_json()).build());
+    bench.accepts(
+        "signed from outside",
+        Forge::honest().signature(signature.to_json()).build(),
+    );
 
     let another = manifest(CONFIG, &[CONTENT, b"more"]);
     let another = Forge::default()
-        .image("quay.io/a/one:1", "application/vnd.oci.image.manifest.v1+json", &[&another], &[
-            CONFIG, CONTENT, b"more",
-        ])
+        .image(
+            "quay.io/a/one:1",
+            "application/vnd.oci.image.manifest.v1+json",
+            &[&another],
+            &[CONFIG, CONTENT, b"more"],
+        )
         .signed_by(key())
         .build();
     let of_another = key().sign_root(&signed_root(&another)).unwrap().to_json();
@@ -60,7 +66,8 @@ fn only_a_trusted_key_over_exactly_this_root_counts() {
         let made = other().sign_root(&root).unwrap().to_json();
         let made = String::from_utf8(made).unwrap();
         let pem = other().public().to_pem().replace('\n', "\\n");
-        made.replacen('{', &format!("{{\"key\":\"{pem}\","), 1).into_bytes()
+        made.replacen('{', &format!("{{\"key\":\"{pem}\","), 1)
+            .into_bytes()
     };
     let container = br#"{"critical":{"identity":{"docker-reference":"a"},"type":"cosign container image signature"}}"#;
     let mut digest_of_another = other().sign_root(&root).unwrap().to_json();
@@ -75,18 +82,36 @@ fn only_a_trusted_key_over_exactly_this_root_counts() {
         ("raw bytes", der.clone()),
         ("that of another root", of_another),
         ("that of the same root with spaces", of_respaced),
-        ("that of a container image", key().sign_root(container).unwrap().to_json()),
-        ("one by another key", other().sign_root(&root).unwrap().to_json()),
+        (
+            "that of a container image",
+            key().sign_root(container).unwrap().to_json(),
+        ),
+        (
+            "one by another key",
+            other().sign_root(&root).unwrap().to_json(),
+        ),
         ("one by another key, with that key", embedded_key),
         ("a flipped bit", with(flipped)),
         ("bytes behind the signature", with(longer)),
         ("r and s zero", with(psychic)),
         ("an empty signature", with(vec![])),
-        ("version 0.1 of the format", replaced("v0.3+json", "v0.1+json")),
-        ("version 0.4 of the format", replaced("v0.3+json", "v0.4+json")),
-        ("a DSSE envelope", replaced("messageSignature", "dsseEnvelope")),
+        (
+            "version 0.1 of the format",
+            replaced("v0.3+json", "v0.1+json"),
+        ),
+        (
+            "version 0.4 of the format",
+            replaced("v0.3+json", "v0.4+json"),
+        ),
+        (
+            "a DSSE envelope",
+            replaced("messageSignature", "dsseEnvelope"),
+        ),
         ("another hash", replaced("SHA2_256", "SHA2_512")),
-        ("base64 that is none", replaced("\"signature\":\"", "\"signature\":\"!!")),
+        (
+            "base64 that is none",
+            replaced("\"signature\":\"", "\"signature\":\"!!"),
+        ),
         ("two documents", digest_of_another),
         ("deep brackets", "[".repeat(60_000).into_bytes()),
     ];
@@ -95,9 +120,17 @@ fn only_a_trusted_key_over_exactly_this_root_counts() {
         bench.refuses_head(what, bundle, 4, "");
     }
     bench.refuses_head("no signature", Forge::honest().build(), 4, "no signature");
-    bench.refuses_head("another key", Forge::honest().signed_by(other()).build(), 4, "");
+    bench.refuses_head(
+        "another key",
+        Forge::honest().signed_by(other()).build(),
+        4,
+        "",
+    );
     // A good signature among bad ones is enough.
-    let both = Forge::honest().signature(b"junk".to_vec()).signed_by(other()).signed_by(key());
+    let both = Forge::honest()
+        .signature(b"junk".to_vec())
+        .signed_by(other())
+        .signed_by(key());
     bench.accepts("a bad one, another's and a good one", both.build());
     // Root and signature of one bundle, all the rest of another.
     let (ours, theirs) = (stream_of(&good), stream_of(&another));
@@ -152,7 +185,11 @@ fn without_a_key_nothing_is_loaded_and_unsigned_has_to_be_said_twice() {
     let shown = watch(inspect, Vec::new(), QUICK).finished.success().text();
     assert!(shown.contains("not checked"), "{shown}");
     let name = stripped.to_str().unwrap();
-    assert_refused("inspect with a key", &bench.run(&["inspect", name], vec![]), 4);
+    assert_refused(
+        "inspect with a key",
+        &bench.run(&["inspect", name], vec![]),
+        4,
+    );
 }
 
 #[test]
@@ -160,7 +197,9 @@ fn a_threshold_counts_keys_not_signatures() {
     let bench = Bench::new();
     let home = bench.home.path();
     let once = bench.file(&Forge::honest().signed_by(bench.key("cosign")).build());
-    let both = Forge::honest().signed_by(bench.key("cosign")).signed_by(bench.key("other"));
+    let both = Forge::honest()
+        .signed_by(bench.key("cosign"))
+        .signed_by(bench.key("other"));
     let both = bench.file(&both.build());
     // The same key in another file, and in another form.
     let pem = std::fs::read_to_string(home.join("cosign.pub")).unwrap();
@@ -182,26 +221,58 @@ fn a_threshold_counts_keys_not_signatures() {
     // The signature in the bundle and the same beside it are one.
     let root = signed_root(&std::fs::read(&once).unwrap());
     let beside = home.join("beside.sigstore.json");
-    std::fs::write(&beside, bench.key("cosign").sign_root(&root).unwrap().to_json()).unwrap();
+    std::fs::write(
+        &beside,
+        bench.key("cosign").sign_root(&root).unwrap().to_json(),
+    )
+    .unwrap();
     let arguments = [
-        "--threshold", "2", "--key", "cosign.pub", "--key", "other.pub", "--signature",
+        "--threshold",
+        "2",
+        "--key",
+        "cosign.pub",
+        "--key",
+        "other.pub",
+        "--signature",
         "beside.sigstore.json",
     ];
-    assert_refused("the same signature beside it", &bench.load(&once, &arguments), 4);
+    assert_refused(
+        "the same signature beside it",
+        &bench.load(&once, &arguments),
+        4,
+    );
     for (threshold, code) in [("0", 2), ("3", 2), ("-1", 2), ("300", 2), ("two", 2)] {
-        let arguments = ["--key", "cosign.pub", "--key", "other.pub", "--threshold", threshold];
+        let arguments = [
+            "--key",
+            "cosign.pub",
+            "--key",
+            "other.pub",
+            "--threshold",
+            threshold,
+        ];
         assert_refused(threshold, &bench.load(&both, &arguments), code);
     }
     bench.recording.assert_untouched();
 
     let verify = |more: &[&str]| {
-        let keys = ["--key", "cosign.pub", "--key", "other.pub", "--threshold", "2"];
+        let keys = [
+            "--key",
+            "cosign.pub",
+            "--key",
+            "other.pub",
+            "--threshold",
+            "2",
+        ];
         let name = both.to_str().unwrap();
         bench.run(&[&["verify", name], &keys[..], more].concat(), vec![])
     };
     assert_eq!(verify(&[]).finished.code(), Some(0));
     // An approval beside the bundle counts.
-    std::fs::write(&beside, bench.key("other").sign_root(&root).unwrap().to_json()).unwrap();
+    std::fs::write(
+        &beside,
+        bench.key("other").sign_root(&root).unwrap().to_json(),
+    )
+    .unwrap();
     let name = once.to_str().unwrap();
     let arguments = [&["verify", name], &arguments[..]].concat();
     let approved = bench.run(&arguments, vec![]);
@@ -219,27 +290,44 @@ fn files_that_are_no_public_keys_are_refused_by_name() {
     let cases: [(&str, Vec<u8>); 10] = [
         ("empty.pub", vec![]),
         ("text.pub", b"hello\n".to_vec()),
-        ("private.pub", std::fs::read(home.join("cosign.key")).unwrap()),
+        (
+            "private.pub",
+            std::fs::read(home.join("cosign.key")).unwrap(),
+        ),
         ("two.pub", (pem.clone() + &other).into_bytes()),
         ("large.pub", vec![b'\n'; 10 << 20]),
         ("cut.pub", pem.as_bytes()[..pem.len() / 2].to_vec()),
         ("p384.pub", p384.as_bytes().to_vec()),
         ("flipped.pub", pem.replacen("MFk", "MFl", 1).into_bytes()),
         ("nul.pub", vec![0; 178]),
-        ("..pub", b"-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n".to_vec()),
+        (
+            "..pub",
+            b"-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n".to_vec(),
+        ),
     ];
     for (name, bytes) in cases {
         std::fs::write(home.join(name), bytes).unwrap();
-        for keys in [&["--key", name][..], &["--key", "cosign.pub", "--key", name]] {
+        for keys in [
+            &["--key", name][..],
+            &["--key", "cosign.pub", "--key", name],
+        ] {
             let watched = bench.load(&good, keys);
             assert_refused(name, &watched, 2);
-            assert!(watched.finished.stderr.contains(name), "{:?}", watched.finished);
+            assert!(
+                watched.finished.stderr.contains(name),
+                "{:?}",
+                watched.finished
+            );
         }
     }
     assert_refused("missing", &bench.load(&good, &["--key", "missing.pub"]), 2);
     std::fs::create_dir(home.join("dir.pub")).unwrap();
     let watched = bench.load(&good, &["--key", "dir.pub"]);
-    assert_refused("a directory", &watched, watched.finished.code().unwrap_or(0));
+    assert_refused(
+        "a directory",
+        &watched,
+        watched.finished.code().unwrap_or(0),
+    );
     assert_ne!(watched.finished.code(), Some(0));
     bench.recording.assert_untouched();
     let pair = KeyPair::generate("secret").unwrap();
