@@ -10,3 +10,4 @@ mod reproducible;
 mod seed_world;
 mod sources;
 mod support;
+mod tampering;
