@@ -2,4 +2,5 @@
 
 mod cli;
 mod environment;
+mod spec;
 mod support;
