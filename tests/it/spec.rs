@@ -8,6 +8,7 @@ mod golden;
 mod maker;
 mod reader;
 mod schemas;
+mod strict;
 mod vectors;
 
 use std::{fs, path::PathBuf};

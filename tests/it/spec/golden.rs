@@ -63,7 +63,7 @@ pub fn all() -> Vec<Golden> {
 }
 
 /// One image with two small layers.
-fn image() -> Maker {
+pub fn image() -> Maker {
     let mut maker = Maker::default();
     let config = maker.blob(
         media_type::OCI_CONFIG,
@@ -91,7 +91,7 @@ fn frames() -> Maker {
 
 /// Everything that the format has: an index with absent platforms, an index in an index, Docker's
 /// types, a foreign layer, SHA-512, empty blobs, an artifact, files, and large blobs of all kinds.
-fn everything() -> Maker {
+pub fn everything() -> Maker {
     let mut maker = Maker::default();
     let platform = |mut descriptor: Value, architecture: &str| {
         descriptor["platform"] = json!({"os": "linux", "architecture": architecture});

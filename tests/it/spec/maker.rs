@@ -23,7 +23,10 @@ pub struct Maker {
     content: HashMap<Digest, Vec<u8>>,
     entries: Vec<(Entry, Vec<Platform>)>,
     files: Vec<LockedFile>,
-    absent: BTreeMap<String, Absent>,
+    /// What is left out, by digest.
+    pub absent: BTreeMap<String, Absent>,
+    /// An annotation on the layers of the bundle's own artifacts, where none belongs.
+    pub odd_annotation: bool,
 }
 
 /// A finished bundle.
@@ -119,7 +122,23 @@ impl Maker {
     }
 
     /// The bundle, signed by `keys`.
-    pub fn make(mut self, name: &str, keys: &[SigningKey]) -> Made {
+    pub fn make(self, name: &str, keys: &[SigningKey]) -> Made {
+        let sign = |root: &[u8]| {
+            let signatures = keys
+                .iter()
+                .map(|key| key.sign_root(root).unwrap().to_json());
+            signatures.collect()
+        };
+        self.make_signed(name, keys.is_empty(), sign)
+    }
+
+    /// The bundle, with whatever signatures `sign` makes of the root's bytes.
+    pub fn make_signed(
+        mut self,
+        name: &str,
+        unsigned: bool,
+        sign: impl Fn(&[u8]) -> Vec<Vec<u8>>,
+    ) -> Made {
         if !self.files.is_empty() {
             let layers: Vec<_> = self.files.iter().map(file_layer).collect();
             let manifest = artifact_manifest(FILES_TYPE, &layers, None).unwrap();
@@ -142,7 +161,7 @@ impl Maker {
                 version: metadata.version.clone(),
                 created: CREATED.to_owned(),
                 tool: "golden".to_owned(),
-                unsigned: keys.is_empty(),
+                unsigned,
             },
             lock: Descriptor::empty(),
             entries: self
@@ -170,8 +189,7 @@ impl Maker {
         self.content.insert(subject.digest, root_bytes.clone());
         own.insert(0, (subject.digest, subject.size));
         let mut signatures = Vec::new();
-        for key in keys {
-            let signature = key.sign_root(&root_bytes).unwrap().to_json();
+        for signature in sign(&root_bytes) {
             signatures.push(self.artifact(SIGNATURE_TYPE, signature, Some(&subject), &mut own));
         }
         let index_json = root.index_json(&root_bytes, &signatures).unwrap();
@@ -190,7 +208,10 @@ impl Maker {
         subject: Option<&Descriptor>,
         own: &mut Vec<(Digest, u64)>,
     ) -> Descriptor {
-        let layer = Descriptor::of(kind, &content);
+        let mut layer = Descriptor::of(kind, &content);
+        if self.odd_annotation {
+            layer.annotations.insert("a".into(), "b".into());
+        }
         let manifest = artifact_manifest(kind, std::slice::from_ref(&layer), subject).unwrap();
         let descriptor = artifact_descriptor(kind, &manifest);
         for part in [manifest, b"{}".to_vec(), content] {
