@@ -7,6 +7,7 @@
 use super::{
     contents::{Contents, Member, Walk},
     error::BundleError,
+    frame::FRAME_CONTENT,
     frames::Frames,
     lock::Lock,
     root::{
@@ -61,6 +62,16 @@ impl<F: Frames> TarStream<F> {
         let mut left = len;
         while left > 0 {
             if self.used == self.buffer.len() {
+                // Only the last packed frame may be shorter: whoever sends crumbs without end is
+                // stopped here, where the layout is not yet known.
+                if let Some((len, content)) = self.frames.sizes().last()
+                    && u64::from(*content) != FRAME_CONTENT
+                {
+                    let number = self.frames.sizes().len() as u32 - 1;
+                    let all = self.frames.sizes().iter().map(|(len, _)| u64::from(*len));
+                    let offset = all.sum::<u64>() - u64::from(*len);
+                    return Err(BundleError::Cut { number, offset });
+                }
                 let encoded = self.frames.next_frame(None, &mut self.buffer)?;
                 if let Some(kept) = &mut self.kept {
                     kept.push(encoded.to_vec());
@@ -357,9 +368,13 @@ impl<F: Frames> Own<'_, F> {
             return Err(wrong());
         };
         let again = artifact_manifest(artifact_type, std::slice::from_ref(layer), subject)?;
+        // The layer's descriptor says no more than type, digest and size.
+        let plain =
+            layer.annotations.is_empty() && layer.urls.is_empty() && layer.artifact_type.is_none();
         if again != manifest
             || artifact_descriptor(artifact_type, &manifest) != *descriptor
             || layer.media_type != artifact_type
+            || !plain
         {
             return Err(wrong());
         }
