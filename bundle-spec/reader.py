@@ -28,9 +28,10 @@ FRAME = 8 * MIB
 CLOSING = 1024
 RAW_BLOCK = 128 << 10
 SMALL = MIB
-MAX_OWN = 16 * MIB
+MAX_OWN = 8 * MIB
 MAX_DOCUMENT = 4 * MIB
 MAX_SIGNATURE = 64 << 10
+MAX_MANIFEST = 64 << 10
 
 OCI_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -497,7 +498,7 @@ class Head:
         return self.stream.blob(digest, size)
 
     def artifact(self, descriptor, kind, most, subject=None):
-        manifest = self.take(descriptor, MAX_DOCUMENT)
+        manifest = self.take(descriptor, MAX_MANIFEST)
         need(descriptor == describe(OCI_MANIFEST, manifest, artifactType=kind), "not a descriptor of " + kind)
         value = parse_canonical(manifest, "an own manifest")
         layers = value.get("layers")
