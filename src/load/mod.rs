@@ -118,6 +118,7 @@ async fn push(
         ));
     }
     let counts = blobs::push(client, &mut medium, &plan, request, progress).await?;
+    progress.step("sent", &sent_text(&counts));
     let mut pushed = manifests::push(client, &medium, &plan, request).await?;
     progress.step(
         "checked",
@@ -157,6 +158,17 @@ fn trusted_text(medium: &Verified<Medium>) -> String {
         "{} {}  root {root}  {by}  made {}",
         info.name, info.version, info.created
     )
+}
+
+fn sent_text(counts: &BlobCounts) -> String {
+    let sent = human::count(counts.sent as usize, "blob", "blobs");
+    let bytes = human::bytes(counts.sent_bytes);
+    let mut text = format!("{sent} ({bytes})");
+    if counts.mounted > 0 {
+        let mounted = counts.mounted;
+        text.push_str(&format!(", {mounted} shared between repositories there"));
+    }
+    text
 }
 
 fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String {

@@ -1,6 +1,8 @@
 //! Tests that run the `bundle` program and the library against real registries and real tools.
 
 mod cli;
+mod crashes;
 mod environment;
+mod seed_world;
 mod spec;
 mod support;
