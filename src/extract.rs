@@ -277,7 +277,16 @@ fn plain_files(medium: &Medium, selection: &Selection, layout: &Path) -> io::Res
         fs::copy(blob, directory.join(name))?;
         names.push(name.clone());
     }
+    let of_images: BTreeSet<MemberId> = selection
+        .images
+        .iter()
+        .flat_map(|(_, top)| contents.closure(*top))
+        .collect();
     for (_, id) in &selection.files {
+        // What an image consists of stays, whoever else has the same content.
+        if of_images.contains(id) {
+            continue;
+        }
         let blob = layout.join(tar::blob_name(&contents.member(*id).digest));
         // Two files may have the same content.
         match fs::remove_file(blob) {

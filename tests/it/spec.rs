@@ -3,6 +3,7 @@
 //!
 //! `UPDATE_GOLDEN=1` writes the committed files anew instead of comparing.
 
+mod extracted;
 mod first_contact;
 mod golden;
 mod maker;
