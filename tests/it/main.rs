@@ -9,5 +9,6 @@ mod other_tools;
 mod reproducible;
 mod seed_world;
 mod sources;
+mod spec;
 mod support;
 mod tampering;
