@@ -16,7 +16,12 @@ use super::{
     tar,
     writer::Plan,
 };
-use crate::oci::{Descriptor, Digest, Document, DocumentKind, EMPTY_CONTENT, MAX_DOCUMENT_BYTES};
+use crate::oci::{Descriptor, Digest, Document, DocumentKind, EMPTY_CONTENT};
+
+/// Largest manifest of the lock or of a signature, in bytes; real ones have some 700.
+const MAX_OWN_MANIFEST: u64 = 64 << 10;
+/// Largest signature, in bytes.
+const MAX_SIGNATURE_BYTES: u64 = 64 << 10;
 
 /// The decoded tar stream, read strictly forward.
 #[derive(Debug)]
@@ -186,10 +191,15 @@ impl<F: Frames> Untrusted<F> {
         if root_descriptor != root::root_descriptor(&root_bytes) {
             return Err(BundleError::IndexJson);
         }
-        let lock_bytes = own.artifact(LOCK_TYPE, &root.lock, None)?;
+        let lock_bytes = own.artifact(LOCK_TYPE, &root.lock, None, MAX_METADATA_BYTES)?;
         let mut signatures = Vec::new();
         for descriptor in &signature_descriptors {
-            signatures.push(own.artifact(SIGNATURE_TYPE, descriptor, Some(&root_descriptor))?);
+            signatures.push(own.artifact(
+                SIGNATURE_TYPE,
+                descriptor,
+                Some(&root_descriptor),
+                MAX_SIGNATURE_BYTES,
+            )?);
         }
         if root.index_json(&root_bytes, &signature_descriptors)? != index_json {
             return Err(BundleError::IndexJson);
@@ -328,9 +338,9 @@ impl<F: Frames> Own<'_, F> {
         artifact_type: &str,
         descriptor: &Descriptor,
         subject: Option<&Descriptor>,
+        most: u64,
     ) -> Result<Vec<u8>, BundleError> {
         let wrong = || BundleError::OwnManifest(descriptor.digest);
-        let most = MAX_DOCUMENT_BYTES as u64;
         if self
             .placed
             .iter()
@@ -338,7 +348,7 @@ impl<F: Frames> Own<'_, F> {
         {
             return Err(wrong());
         }
-        let manifest = self.take("a manifest", descriptor, most)?;
+        let manifest = self.take("a manifest", descriptor, MAX_OWN_MANIFEST)?;
         let document = Document::parse(&manifest, &descriptor.media_type).map_err(|_| wrong())?;
         let DocumentKind::Manifest { layers, .. } = document.kind else {
             return Err(wrong());
@@ -371,7 +381,7 @@ impl<F: Frames> Own<'_, F> {
             // The same signature twice, or worse: no writer makes this.
             return Err(wrong());
         }
-        self.take("the lock or a signature", layer, MAX_METADATA_BYTES)
+        self.take("the lock or a signature", layer, most)
     }
 }
 

@@ -11,29 +11,29 @@ use crate::oci::{Digest, Platform, canonical_json, canonical_json::CanonicalJson
 /// `apiVersion` of the documents of this format.
 pub const API_VERSION: &str = "sneakernet/v1";
 
-/// Everything that decides what a bundle holds.
+/// Everything that decides what a bundle holds. Here and below, fields are in canonical order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Lock {
+    /// What the images refer to and the bundle does not hold, sorted by digest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub absent: Vec<Absent>,
     /// Always `sneakernet/v1`.
     pub api_version: String,
+    /// When the references were resolved: RFC 3339, UTC, whole seconds.
+    pub created: String,
+    /// Plain files, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<LockedFile>,
+    /// The images and artifacts, sorted by reference.
+    pub images: Vec<LockedImage>,
     /// Always `Lock`.
     pub kind: String,
     /// Name and version of the bundle.
     pub metadata: Metadata,
-    /// When the references were resolved: RFC 3339, UTC, whole seconds.
-    pub created: String,
     /// Platforms that were chosen for all images; empty means all that each image has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<Platform>,
-    /// The images and artifacts, sorted by reference.
-    pub images: Vec<LockedImage>,
-    /// Plain files, sorted by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub files: Vec<LockedFile>,
-    /// What the images refer to and the bundle does not hold, sorted by digest.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub absent: Vec<Absent>,
 }
 
 /// Name and version of a bundle.
@@ -50,36 +50,36 @@ pub struct Metadata {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct LockedImage {
-    /// The full reference, for example `docker.io/library/alpine:3.12.1`.
-    pub reference: String,
     /// How the user wrote it.
     pub as_written: String,
-    /// Media type of its manifest or index, as the registry gave it.
-    pub media_type: String,
-    /// Digest of its manifest or index.
-    pub digest: Digest,
-    /// Size of its manifest or index in bytes.
-    pub size: u64,
     /// Bytes of all content that the bundle holds for it, what it shares with others included.
     pub content_size: u64,
+    /// Digest of its manifest or index.
+    pub digest: Digest,
+    /// Media type of its manifest or index, as the registry gave it.
+    pub media_type: String,
     /// The platforms that the bundle holds of it; empty where the image does not say.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<Platform>,
+    /// The full reference, for example `docker.io/library/alpine:3.12.1`.
+    pub reference: String,
+    /// Who asked for it.
+    pub requested_by: Vec<Origin>,
     /// Platforms chosen for this image alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub requested_platforms: Vec<Platform>,
-    /// Who asked for it.
-    pub requested_by: Vec<Origin>,
+    /// Size of its manifest or index in bytes.
+    pub size: u64,
 }
 
 /// A plain file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LockedFile {
-    /// Name under which it is carried.
-    pub name: String,
     /// Digest of its content.
     pub digest: Digest,
+    /// Name under which it is carried.
+    pub name: String,
     /// Size in bytes.
     pub size: u64,
 }
@@ -92,10 +92,10 @@ pub enum Origin {
     Argument,
     /// In a file.
     File {
-        /// The file, as it was named.
-        path: String,
         /// The line, from 1.
         line: u32,
+        /// The file, as it was named.
+        path: String,
     },
 }
 
@@ -114,15 +114,15 @@ impl std::fmt::Display for Origin {
 pub struct Absent {
     /// Digest of what is absent; what only it refers to is absent too.
     pub digest: Digest,
-    /// Its size in bytes.
-    pub size: u64,
     /// Its media type.
     pub media_type: String,
-    /// Why.
-    pub reason: AbsentReason,
     /// The platform that it is for, where the index says one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
+    /// Why.
+    pub reason: AbsentReason,
+    /// Its size in bytes.
+    pub size: u64,
     /// Where a foreign layer can be had.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
@@ -171,7 +171,7 @@ impl Lock {
     /// # Errors
     /// When it is not canonical, of another version, or not in order.
     pub fn parse(bytes: &[u8]) -> Result<Self, LockError> {
-        let lock: Self = serde_json::from_value(canonical_json::parse(bytes)?)?;
+        let lock: Self = canonical_json::from_slice(bytes)?;
         if lock.api_version != API_VERSION || lock.kind != "Lock" {
             let shown = format!("{} {}", lock.api_version, lock.kind);
             return Err(LockError::Kind(shown.chars().take(80).collect()));

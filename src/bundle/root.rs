@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::oci::{
-    Descriptor, Reference, canonical_json, canonical_json::CanonicalJsonError, media_type,
+    Descriptor, Digest, Reference, ReferenceError, canonical_json,
+    canonical_json::CanonicalJsonError, media_type,
 };
 
 /// `artifactType` of a root.
@@ -23,29 +24,12 @@ pub const SIGNATURE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json"
 pub const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Largest `index.json`, root and lock that are read, in bytes, each.
-pub const MAX_METADATA_BYTES: u64 = 16 << 20;
+pub const MAX_METADATA_BYTES: u64 = 8 << 20;
 /// Most signatures in a bundle.
 pub const MAX_SIGNATURES: usize = 64;
 
-/// Full reference of an image; the key under which other tools find it.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
-/// The name that containerd gives an image on import.
-const CONTAINERD_NAME: &str = "io.containerd.image.name";
 /// Name of a file (image-spec, "Pre-Defined Annotation Keys").
 pub const TITLE: &str = "org.opencontainers.image.title";
-const KIND: &str = "vnd.sneakernet.kind";
-const NAME: &str = "vnd.sneakernet.name";
-const VERSION: &str = "vnd.sneakernet.version";
-const CREATED: &str = "vnd.sneakernet.created";
-const TOOL: &str = "vnd.sneakernet.tool";
-const UNSIGNED: &str = "vnd.sneakernet.unsigned";
-/// Annotations that later versions of the format give a meaning; a reader lets them pass.
-const RESERVED: [&str; 3] = [
-    "vnd.sneakernet.channel",
-    "vnd.sneakernet.serial",
-    "vnd.sneakernet.expires",
-];
-
 /// What a bundle says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BundleInfo {
@@ -119,17 +103,85 @@ pub enum RootError {
     Format(String),
 }
 
-/// The JSON of a root, an `index.json` or an index of ours.
+/// The JSON of a root or an `index.json`; fields in canonical order. Every field has a type of
+/// fixed size or a string: what a hostile file makes of it is never much larger than the file.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct IndexJson {
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<RootAnnotations>,
     #[serde(skip_serializing_if = "Option::is_none")]
     artifact_type: Option<String>,
-    manifests: Vec<Descriptor>,
+    manifests: Vec<Listed>,
     media_type: String,
     schema_version: u32,
+}
+
+/// The annotations of a root; reserved ones are known so that the error can name them.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RootAnnotations {
+    #[serde(
+        rename = "vnd.sneakernet.channel",
+        skip_serializing_if = "Option::is_none"
+    )]
+    channel: Option<String>,
+    #[serde(rename = "vnd.sneakernet.created")]
+    created: String,
+    #[serde(
+        rename = "vnd.sneakernet.expires",
+        skip_serializing_if = "Option::is_none"
+    )]
+    expires: Option<String>,
+    #[serde(rename = "vnd.sneakernet.name")]
+    name: String,
+    #[serde(
+        rename = "vnd.sneakernet.serial",
+        skip_serializing_if = "Option::is_none"
+    )]
+    serial: Option<String>,
+    #[serde(rename = "vnd.sneakernet.tool")]
+    tool: String,
+    #[serde(
+        rename = "vnd.sneakernet.unsigned",
+        skip_serializing_if = "Option::is_none"
+    )]
+    unsigned: Option<String>,
+    #[serde(rename = "vnd.sneakernet.version")]
+    version: String,
+}
+
+/// A descriptor in a root or an `index.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Listed {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    annotations: Option<ListedAnnotations>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    digest: Digest,
+    media_type: String,
+    size: u64,
+}
+
+/// The annotations of such a descriptor.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListedAnnotations {
+    /// The name that containerd gives an image on import.
+    #[serde(
+        rename = "io.containerd.image.name",
+        skip_serializing_if = "Option::is_none"
+    )]
+    containerd_name: Option<String>,
+    /// Full reference of an image; the key under which other tools find it.
+    #[serde(
+        rename = "org.opencontainers.image.ref.name",
+        skip_serializing_if = "Option::is_none"
+    )]
+    ref_name: Option<String>,
+    #[serde(rename = "vnd.sneakernet.kind")]
+    kind: String,
 }
 
 /// The JSON of a manifest of ours.
@@ -179,25 +231,18 @@ impl Root {
     /// When a size is beyond 2^53 - 1.
     pub fn to_bytes(&self) -> Result<Vec<u8>, CanonicalJsonError> {
         let info = &self.info;
-        let mut annotations = BTreeMap::from([
-            (NAME.to_owned(), info.name.clone()),
-            (VERSION.to_owned(), info.version.clone()),
-            (CREATED.to_owned(), info.created.clone()),
-            (TOOL.to_owned(), info.tool.clone()),
-        ]);
-        if info.unsigned {
-            annotations.insert(UNSIGNED.to_owned(), "true".to_owned());
-        }
-        let lock = annotated(&self.lock, "lock", None);
-        let entries = self.entries.iter().map(|entry| {
-            annotated(
-                &entry.descriptor,
-                entry.kind.word(),
-                entry.reference.as_ref(),
-            )
-        });
+        let annotations = RootAnnotations {
+            created: info.created.clone(),
+            name: info.name.clone(),
+            tool: info.tool.clone(),
+            unsigned: info.unsigned.then(|| "true".to_owned()),
+            version: info.version.clone(),
+            ..RootAnnotations::default()
+        };
+        let lock = Listed::new(&self.lock, Some(ListedAnnotations::new("lock", None)));
+        let entries = self.entries.iter().map(|entry| Listed::entry(entry, false));
         canonical_json::to_vec(&IndexJson {
-            annotations,
+            annotations: Some(annotations),
             artifact_type: Some(ROOT_TYPE.to_owned()),
             manifests: std::iter::once(lock).chain(entries).collect(),
             media_type: media_type::OCI_INDEX.to_owned(),
@@ -211,56 +256,52 @@ impl Root {
     /// On any byte that another writer of the same content would not have written.
     pub fn parse(bytes: &[u8]) -> Result<Self, RootError> {
         let shape = |what: &str| RootError::Shape(what.to_owned());
-        let value = canonical_json::parse(bytes)?;
-        let mut index: IndexJson =
-            serde_json::from_value(value).map_err(|e| RootError::Shape(e.to_string()))?;
-        let format = index.artifact_type.take().unwrap_or_default();
-        if format != ROOT_TYPE {
-            return Err(RootError::Format(format.chars().take(80).collect()));
+        canonical_json::check(bytes)?;
+        let format: Format = serde_json::from_slice(bytes).map_err(not_shaped)?;
+        if format.artifact_type.as_deref() != Some(ROOT_TYPE) {
+            let found = format.artifact_type.unwrap_or_default();
+            return Err(RootError::Format(found.chars().take(80).collect()));
         }
+        let index: IndexJson = serde_json::from_slice(bytes).map_err(not_shaped)?;
         if index.media_type != media_type::OCI_INDEX || index.schema_version != 2 {
             return Err(shape("it is not an OCI image index"));
         }
-        for reserved in RESERVED {
+        let annotations = index
+            .annotations
+            .ok_or_else(|| shape("it has no annotations"))?;
+        for (name, reserved) in [
+            ("channel", &annotations.channel),
+            ("serial", &annotations.serial),
+            ("expires", &annotations.expires),
+        ] {
             // They decide about trust: a reader that does not know what they demand must not guess.
-            if index.annotations.contains_key(reserved) {
-                return Err(RootError::Format(format!("{ROOT_TYPE} with {reserved}")));
+            if reserved.is_some() {
+                return Err(RootError::Format(format!("{ROOT_TYPE} with {name}")));
             }
         }
-        let mut take = |key: &str| index.annotations.remove(key);
-        let mut need = |key: &str| {
-            take(key).ok_or_else(|| RootError::Shape(format!("the annotation {key} is missing")))
+        let info = BundleInfo {
+            name: annotations.name,
+            version: annotations.version,
+            created: annotations.created,
+            tool: annotations.tool,
+            unsigned: match annotations.unsigned.as_deref() {
+                None => false,
+                Some("true") => true,
+                Some(_) => return Err(shape("the annotation that it is unsigned is not `true`")),
+            },
         };
-        let mut info = BundleInfo {
-            name: need(NAME)?,
-            version: need(VERSION)?,
-            created: need(CREATED)?,
-            tool: need(TOOL)?,
-            unsigned: false,
-        };
-        info.unsigned = match take(UNSIGNED).as_deref() {
-            None => false,
-            Some("true") => true,
-            Some(_) => return Err(shape("the annotation that it is unsigned is not `true`")),
-        };
-        if let Some(key) = index.annotations.keys().next() {
-            return Err(RootError::Shape(format!(
-                "unknown annotation {}",
-                key.escape_default()
-            )));
-        }
         check_name(&info.name).map_err(RootError::Shape)?;
         check_version(&info.version).map_err(RootError::Shape)?;
         check_time(&info.created).map_err(RootError::Shape)?;
-        let mut descriptors = index.manifests.into_iter();
-        let mut lock = descriptors
-            .next()
-            .ok_or_else(|| shape("it lists no lock"))?;
-        if lock.annotations.remove(KIND).as_deref() != Some("lock") {
+        let mut listed = index.manifests.into_iter();
+        let lock = listed.next().ok_or_else(|| shape("it lists no lock"))?;
+        let (lock, kind, reference) = lock.into_parts()?;
+        if kind != "lock" || reference.is_some() {
             return Err(shape("its first entry is not the lock"));
         }
-        plain(&lock)?;
-        let entries = descriptors.map(entry).collect::<Result<Vec<_>, _>>()?;
+        let entries = listed
+            .map(Listed::into_entry)
+            .collect::<Result<Vec<_>, _>>()?;
         let root = Self {
             info,
             lock,
@@ -294,26 +335,106 @@ impl Root {
         root_bytes: &[u8],
         signatures: &[Descriptor],
     ) -> Result<Vec<u8>, CanonicalJsonError> {
-        let entries = self.entries.iter().map(|entry| {
-            let mut listed = annotated(
-                &entry.descriptor,
-                entry.kind.word(),
-                entry.reference.as_ref(),
-            );
-            if let (EntryKind::Image, Some(reference)) = (entry.kind, &entry.reference) {
-                listed
-                    .annotations
-                    .insert(CONTAINERD_NAME.to_owned(), reference.to_string());
-            }
-            listed
-        });
-        let head = std::iter::once(root_descriptor(root_bytes)).chain(signatures.iter().cloned());
+        let head = std::iter::once(&root_descriptor(root_bytes))
+            .chain(signatures)
+            .map(|descriptor| Listed::new(descriptor, None))
+            .collect::<Vec<_>>();
+        let entries = self.entries.iter().map(|entry| Listed::entry(entry, true));
         canonical_json::to_vec(&IndexJson {
-            annotations: BTreeMap::new(),
+            annotations: None,
             artifact_type: None,
-            manifests: head.chain(entries).collect(),
+            manifests: head.into_iter().chain(entries).collect(),
             media_type: media_type::OCI_INDEX.to_owned(),
             schema_version: 2,
+        })
+    }
+}
+
+/// The field that tells whether the rest can be understood.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Format {
+    artifact_type: Option<String>,
+}
+
+fn not_shaped(error: serde_json::Error) -> RootError {
+    RootError::Shape(error.to_string())
+}
+
+impl ListedAnnotations {
+    fn new(kind: &str, reference: Option<&Reference>) -> Self {
+        Self {
+            containerd_name: None,
+            ref_name: reference.map(ToString::to_string),
+            kind: kind.to_owned(),
+        }
+    }
+}
+
+impl Listed {
+    fn new(descriptor: &Descriptor, annotations: Option<ListedAnnotations>) -> Self {
+        Self {
+            annotations,
+            artifact_type: descriptor.artifact_type.clone(),
+            digest: descriptor.digest,
+            media_type: descriptor.media_type.clone(),
+            size: descriptor.size,
+        }
+    }
+
+    /// An entry as the root lists it, or (with the name for containerd) as `index.json` does.
+    fn entry(entry: &Entry, for_containerd: bool) -> Self {
+        let mut annotations = ListedAnnotations::new(entry.kind.word(), entry.reference.as_ref());
+        if for_containerd && entry.kind == EntryKind::Image {
+            annotations.containerd_name = annotations.ref_name.clone();
+        }
+        Self::new(&entry.descriptor, Some(annotations))
+    }
+
+    fn descriptor(self) -> Descriptor {
+        Descriptor {
+            annotations: BTreeMap::new(),
+            artifact_type: self.artifact_type,
+            digest: self.digest,
+            media_type: self.media_type,
+            size: self.size,
+            urls: Vec::new(),
+            platform: None,
+        }
+    }
+
+    /// Descriptor, kind and reference. That nothing else was there shows when the root is made
+    /// again.
+    fn into_parts(mut self) -> Result<(Descriptor, String, Option<Reference>), RootError> {
+        let annotations = self.annotations.take();
+        let annotations =
+            annotations.ok_or_else(|| RootError::Shape("an entry has no kind".to_owned()))?;
+        let reference = annotations.ref_name.map(|text| text.parse()).transpose();
+        let reference = reference.map_err(|e: ReferenceError| RootError::Shape(e.to_string()))?;
+        Ok((self.descriptor(), annotations.kind, reference))
+    }
+
+    fn into_entry(self) -> Result<Entry, RootError> {
+        let shape = |what: &str| RootError::Shape(what.to_owned());
+        let (descriptor, kind, reference) = self.into_parts()?;
+        let kind = match kind.as_str() {
+            "image" => EntryKind::Image,
+            "artifact" => EntryKind::Artifact,
+            "files" => EntryKind::Files,
+            _ => return Err(shape("an entry has no known kind")),
+        };
+        if reference.is_some() == (kind == EntryKind::Files) {
+            return Err(shape("an image without a name, or files with one"));
+        }
+        if let Some(pinned) = reference.as_ref().and_then(Reference::digest)
+            && pinned != descriptor.digest
+        {
+            return Err(shape("an entry has another digest than its reference pins"));
+        }
+        Ok(Entry {
+            kind,
+            reference,
+            descriptor,
         })
     }
 }
@@ -329,81 +450,57 @@ pub fn root_descriptor(root_bytes: &[u8]) -> Descriptor {
 /// What `index.json` says before anything else is known: the root's descriptor and those of the
 /// signatures. Whether the rest is right is checked by making it again from the root.
 pub(super) fn parse_index_json(bytes: &[u8]) -> Result<(Descriptor, Vec<Descriptor>), RootError> {
-    let value = canonical_json::parse(bytes)?;
-    let index: IndexJson =
-        serde_json::from_value(value).map_err(|e| RootError::Shape(e.to_string()))?;
-    let mut listed = index.manifests.into_iter();
+    canonical_json::check(bytes)?;
+    let start: IndexStart = serde_json::from_slice(bytes).map_err(not_shaped)?;
+    let mut listed = start.manifests.0.into_iter().map(Listed::descriptor);
     let root = listed
         .next()
         .ok_or_else(|| RootError::Shape("it lists nothing".to_owned()))?;
     let is_signature = |d: &Descriptor| d.artifact_type.as_deref() == Some(SIGNATURE_TYPE);
-    let signatures: Vec<_> = listed
-        .take_while(is_signature)
-        .take(MAX_SIGNATURES + 1)
-        .collect();
+    let signatures: Vec<_> = listed.take_while(is_signature).collect();
     if signatures.len() > MAX_SIGNATURES {
-        let message = format!("it lists more than {MAX_SIGNATURES} signatures");
-        return Err(RootError::Shape(message));
+        return Err(RootError::Shape(format!(
+            "it lists more than {MAX_SIGNATURES} signatures"
+        )));
     }
     Ok((root, signatures))
 }
 
-fn annotated(descriptor: &Descriptor, kind: &str, reference: Option<&Reference>) -> Descriptor {
-    let mut annotations = BTreeMap::from([(KIND.to_owned(), kind.to_owned())]);
-    if let Some(reference) = reference {
-        annotations.insert(REF_NAME.to_owned(), reference.to_string());
-    }
-    Descriptor {
-        annotations,
-        platform: None,
-        urls: Vec::new(),
-        ..descriptor.clone()
-    }
+/// The start of an `index.json`.
+#[derive(Deserialize)]
+struct IndexStart {
+    manifests: FirstListed,
 }
 
-/// Undoes [`annotated`]; that nothing else was there shows when the root is made again.
-fn entry(mut descriptor: Descriptor) -> Result<Entry, RootError> {
-    let shape = |what: String| RootError::Shape(what);
-    let kind = match descriptor.annotations.remove(KIND).as_deref() {
-        Some("image") => EntryKind::Image,
-        Some("artifact") => EntryKind::Artifact,
-        Some("files") => EntryKind::Files,
-        _ => return Err(shape("an entry has no known kind".to_owned())),
-    };
-    let reference = match descriptor.annotations.remove(REF_NAME) {
-        None => None,
-        Some(text) => Some(
-            text.parse::<Reference>()
-                .map_err(|e| shape(e.to_string()))?,
-        ),
-    };
-    if reference.is_some() == (kind == EntryKind::Files) {
-        return Err(shape(
-            "an image without a name, or files with one".to_owned(),
-        ));
-    }
-    if let Some(pinned) = reference.as_ref().and_then(Reference::digest)
-        && pinned != descriptor.digest
-    {
-        return Err(shape(
-            "an entry has another digest than its reference pins".to_owned(),
-        ));
-    }
-    plain(&descriptor)?;
-    Ok(Entry {
-        kind,
-        reference,
-        descriptor,
-    })
-}
+/// As many descriptors as a root and all signatures can be; the rest is passed over.
+struct FirstListed(Vec<Listed>);
 
-fn plain(descriptor: &Descriptor) -> Result<(), RootError> {
-    if descriptor.annotations.is_empty() && descriptor.urls.is_empty() {
-        Ok(())
-    } else {
-        Err(RootError::Shape(
-            "an entry has annotations that the format does not know".to_owned(),
-        ))
+impl<'de> Deserialize<'de> for FirstListed {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> serde::de::Visitor<'de> for Visitor {
+            type Value = FirstListed;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of descriptors")
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut items: A,
+            ) -> Result<FirstListed, A::Error> {
+                let mut first = Vec::new();
+                while first.len() < MAX_SIGNATURES + 2 {
+                    match items.next_element()? {
+                        Some(item) => first.push(item),
+                        None => return Ok(FirstListed(first)),
+                    }
+                }
+                while items.next_element::<serde::de::IgnoredAny>()?.is_some() {}
+                Ok(FirstListed(first))
+            }
+        }
+        deserializer.deserialize_seq(Visitor)
     }
 }
 

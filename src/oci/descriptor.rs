@@ -4,34 +4,35 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use oci_spec::image as spec;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Digest, Platform};
 
 /// What a document says of other content: its type, digest, size and more.
 ///
-/// Read from foreign documents through [`oci_spec`], written by this program into its own.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+/// Read from foreign documents through [`oci_spec`], written by this program into its own (fields in
+/// canonical order).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// Media type of the content.
-    pub media_type: String,
-    /// Digest of the content.
-    pub digest: Digest,
-    /// Size of the content in bytes.
-    pub size: u64,
+    /// Free key-value pairs.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// Type of the artifact, where the content is an artifact's manifest.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
+    /// Digest of the content.
+    pub digest: Digest,
+    /// Media type of the content.
+    pub media_type: String,
+    /// Size of the content in bytes.
+    pub size: u64,
+    /// Where else the content may be had: foreign layers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub urls: Vec<String>,
     /// The platform, where the content is an image for one.
     #[serde(skip)]
     pub platform: Option<Platform>,
-    /// Where else the content may be had: foreign layers.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub urls: Vec<String>,
-    /// Free key-value pairs.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub annotations: BTreeMap<String, String>,
 }
 
 impl Descriptor {
