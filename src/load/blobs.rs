@@ -7,6 +7,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -27,6 +28,8 @@ use crate::{
 
 /// Pieces of a blob that are read ahead.
 const CHUNKS_AHEAD: usize = 8;
+/// How often the progress of a blob is shown.
+const SHOW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What one load does with blobs.
 struct Pusher<'a> {
@@ -114,11 +117,29 @@ impl Pusher<'_> {
     ) -> Result<(), LoadError> {
         let image = self.image(blob);
         let item = self.progress.item(&image, member.size);
-        self.client
-            .push_blob(repository, &member.digest, member.size, source)
-            .await
-            .map_err(|error| self.failed(blob, error))?;
-        self.progress.advance(item, member.size);
+        let read = Arc::new(AtomicU64::new(0));
+        let counted = Arc::new(Counted {
+            source,
+            read: Arc::clone(&read),
+        });
+        let push = self
+            .client
+            .push_blob(repository, &member.digest, member.size, counted);
+        tokio::pin!(push);
+        let mut shown = 0;
+        // What is sent again after a failure was shown already.
+        let mut show = |reached: u64| {
+            self.progress.advance(item, reached.saturating_sub(shown));
+            shown = shown.max(reached);
+        };
+        let mut ticks = tokio::time::interval(SHOW_INTERVAL);
+        loop {
+            tokio::select! {
+                pushed = &mut push => break pushed.map_err(|error| self.failed(blob, error))?,
+                _ = ticks.tick() => show(read.load(Ordering::Relaxed)),
+            }
+        }
+        show(member.size);
         self.progress.finish_item(item);
         self.count_sent(member.size);
         Ok(())
@@ -341,6 +362,25 @@ fn is_own(plan: &crate::bundle::Plan, id: MemberId) -> bool {
 
 type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
 type Opening<'a> = Pin<Box<dyn Future<Output = io::Result<ByteStream>> + Send + 'a>>;
+
+/// A source, and how far it has been read.
+struct Counted {
+    source: Arc<dyn BlobSource>,
+    read: Arc<AtomicU64>,
+}
+
+impl BlobSource for Counted {
+    fn open(&self, from: u64) -> Opening<'_> {
+        self.read.store(from, Ordering::Relaxed);
+        let read = Arc::clone(&self.read);
+        let count = move |piece: &io::Result<Bytes>| {
+            if let Ok(piece) = piece {
+                read.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            }
+        };
+        Box::pin(async move { Ok(self.source.open(from).await?.inspect(count).boxed()) })
+    }
+}
 
 /// A member of a bundle in a file.
 struct FromFile<R> {
