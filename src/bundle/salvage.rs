@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 
 use super::{
-    frame::{Decompressor, FRAME_CONTENT, FrameHeader, MAX_FRAME_CONTENT},
+    frame::{Compressor, Decompressor, FRAME_CONTENT, FrameHeader, MAX_FRAME_CONTENT},
     frames::decode,
     io_at::ReadAt,
     tar,
@@ -22,10 +22,10 @@ pub fn salvage_packed(file: &impl ReadAt) -> HashMap<Digest, Bytes> {
     let mut stream = Vec::new();
     let mut offset = 0;
     while stream.len() < MOST_PACKED {
-        let Some((content, len)) = read_frame(file, offset, None) else {
+        let Some((content, encoded)) = read_frame(file, offset, None) else {
             break;
         };
-        offset += len;
+        offset += encoded.len() as u64;
         let full = content.len() as u64 == FRAME_CONTENT;
         stream.extend_from_slice(&content);
         if !full {
@@ -70,15 +70,23 @@ pub fn salvage_compressed(
 ) -> (Vec<(u32, u32)>, Option<Hasher>) {
     let mut sizes = Vec::new();
     let mut hasher = None;
+    let Ok(mut compressor) = Compressor::new() else {
+        return (sizes, hasher);
+    };
     while number < plan.layout.frames() {
         let span = plan.layout.frame(number, &plan.contents);
         let Some(id) = span.member else { break };
-        let Some((content, len)) = read_frame(file, offset, Some(span.content_len())) else {
+        let Some((content, encoded)) = read_frame(file, offset, Some(span.content_len())) else {
             break;
         };
         let Ok(piece) = super::content_piece(plan, &span, id, 0, &content) else {
             break;
         };
+        // The same content can be compressed in many ways; the bundle has it in one.
+        let ours = plan.encode_large(number, &content[piece.clone()], &mut compressor);
+        if ours.ok().as_ref() != Some(&encoded) {
+            break;
+        }
         let member = plan.contents.member(id);
         let frames = plan.layout.frames_of(id);
         if number == frames.start {
@@ -92,15 +100,19 @@ pub fn salvage_compressed(
             sizes.truncate(whole);
             return (sizes, None);
         }
-        sizes.push((len as u32, content.len() as u32));
+        sizes.push((encoded.len() as u32, content.len() as u32));
         number += 1;
-        offset += len;
+        offset += encoded.len() as u64;
     }
     (sizes, hasher)
 }
 
-/// Reads one compressed frame whose length is not known.
-fn read_frame(file: &impl ReadAt, offset: u64, expected: Option<u64>) -> Option<(Vec<u8>, u64)> {
+/// Reads one compressed frame whose length is not known: its content, and its bytes in the file.
+fn read_frame(
+    file: &impl ReadAt,
+    offset: u64,
+    expected: Option<u64>,
+) -> Option<(Vec<u8>, Vec<u8>)> {
     let available = file.size().ok()?.checked_sub(offset)?;
     let most = zstd_safe::compress_bound(MAX_FRAME_CONTENT as usize) as u64;
     let mut encoded = vec![0; available.min(most) as usize];
@@ -111,5 +123,6 @@ fn read_frame(file: &impl ReadAt, offset: u64, expected: Option<u64>) -> Option<
     let mut content = Vec::new();
     let decoder = &mut Decompressor::default();
     decode(&encoded[..len], expected, false, decoder, &mut content).ok()?;
-    Some((content, len as u64))
+    encoded.truncate(len);
+    Some((content, encoded))
 }

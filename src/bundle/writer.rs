@@ -8,7 +8,7 @@ use xxhash_rust::xxh64::Xxh64;
 use super::{
     contents::{Class, Contents, MemberId},
     error::BundleError,
-    frame::{self, BLOCK_HEADER, Compressor, FrameError, RAW_BLOCK},
+    frame::{self, BLOCK_HEADER, CHECKSUM, Compressor, FrameError, RAW_BLOCK, STORED_HEADER},
     io_at::{ReadAt, WriteAt},
     layout::{Layout, Span},
     root::OCI_LAYOUT,
@@ -315,32 +315,58 @@ impl<F: WriteAt + ReadAt> StoredWriter<F> {
     }
 
     fn keep_whole_frames(&mut self, end: u32) {
-        let mut encoded = Vec::new();
-        let mut decoded = Vec::new();
         while self.number < end {
             let span = self.plan.layout.frame(self.number, &self.plan.contents);
-            let len = span.stored_len().unwrap_or_default();
-            encoded.resize(len as usize, 0);
-            decoded.resize(span.content_len() as usize, 0);
-            let whole = self.file.read_exact_at(&mut encoded, self.at).is_ok()
-                && frame::decode_stored(&encoded, &mut decoded).is_ok();
-            if !whole {
+            let Some((hasher, content)) = self.whole_frame(&span) else {
                 break;
-            }
-            let (content, start) = self
-                .plan
-                .layout
-                .content_in(&span, self.id, &self.plan.contents);
-            let count = content.end - content.start;
-            self.hasher
-                .update(&decoded[start as usize..(start + count) as usize]);
-            self.content_left -= count;
-            self.at += len;
+            };
+            self.hasher = hasher;
+            self.content_left -= content;
+            self.at += span.stored_len().unwrap_or_default();
             self.number += 1;
         }
         if self.number < end {
             self.span = self.plan.layout.frame(self.number, &self.plan.contents);
         }
+    }
+
+    /// Reads the frame that is at `self.at`, in small pieces because many workers do so at a time.
+    /// Returns the hash of the blob up to its end and the bytes of content in it, if all of it is as
+    /// it would be written now.
+    fn whole_frame(&self, span: &Span) -> Option<(Hasher, u64)> {
+        let len = span.content_len();
+        let mut hasher = self.hasher.clone();
+        let mut checksum = Xxh64::new(0);
+        let mut at = self.at;
+        let mut read = |buffer: &mut [u8]| {
+            let done = self.file.read_exact_at(buffer, at);
+            at += buffer.len() as u64;
+            done.ok()
+        };
+        let mut header = [0; STORED_HEADER];
+        read(&mut header)?;
+        if header != frame::stored_header(len) {
+            return None;
+        }
+        let mut block = vec![0; BLOCK_HEADER + RAW_BLOCK];
+        let (mut start, mut content) = (0, 0);
+        while start < len {
+            let size = (len - start).min(RAW_BLOCK as u64);
+            let block = &mut block[..BLOCK_HEADER + size as usize];
+            read(block)?;
+            let (header, raw) = block.split_at(BLOCK_HEADER);
+            if *header != frame::block_header(raw.len(), start + size == len) {
+                return None;
+            }
+            checksum.update(raw);
+            let piece = super::content_piece(&self.plan, span, self.id, start, raw).ok()?;
+            content += piece.len() as u64;
+            hasher.update(&raw[piece]);
+            start += size;
+        }
+        let mut end = [0; CHECKSUM];
+        read(&mut end)?;
+        (end == frame::checksum(&checksum)).then_some((hasher, content))
     }
 
     fn begin_frame(&mut self) {
@@ -373,7 +399,8 @@ impl<F: WriteAt + ReadAt> StoredWriter<F> {
             if self.frame_left == 0 {
                 self.out.extend_from_slice(&frame::checksum(&self.checksum));
             }
-            if self.out.len() >= WRITE_SIZE {
+            // A frame that is complete is in the file at once, for the run that may have to go on.
+            if self.frame_left == 0 || self.out.len() >= WRITE_SIZE {
                 self.flush()?;
             }
         }

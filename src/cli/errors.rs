@@ -163,6 +163,7 @@ impl From<LoadError> for CliError {
             | LoadError::Conflict(_)
             | LoadError::Destination { .. }
             | LoadError::SparseIndex { .. }
+            | LoadError::ForeignLayer { .. }
             | LoadError::ReadBack { .. }
             | LoadError::PipeOnce { .. } => Exit::Destination,
         };

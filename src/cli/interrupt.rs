@@ -12,7 +12,7 @@ use std::{
 };
 
 use signal_hook::{
-    consts::{SIGINT, SIGTERM},
+    consts::{SIGINT, SIGTERM, SIGXFSZ},
     flag, low_level,
 };
 use tokio::sync::Notify;
@@ -59,6 +59,9 @@ impl Interrupt {
     pub fn install(first: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let interrupt = Self::default();
         let (mut awake, wake) = UnixStream::pair()?;
+        // A file that grows beyond the limit of the process is an error like a full disk, and not a
+        // reason to be killed.
+        flag::register(SIGXFSZ, Arc::default())?;
         for signal in [SIGINT, SIGTERM] {
             // In this order: the condition is still false when the first signal comes.
             let received = &interrupt.shared.received;

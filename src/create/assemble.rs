@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::{CreateError, DEFAULT_NAME, DEFAULT_VERSION, Resolved, files};
+use super::{CreateError, DEFAULT_NAME, DEFAULT_VERSION, Resolved, ResolvedImage, files};
 use crate::{
     bundle::{
         API_VERSION, BundleError, BundleInfo, Entry, EntryKind, LOCK_TYPE, Lock, LockedImage, Name,
         Origin, Plan, Root, SIGNATURE_TYPE, Walk, artifact_descriptor, artifact_manifest,
         root_descriptor,
     },
-    oci::{Descriptor, Digest, EMPTY_CONTENT},
+    oci::{Descriptor, Digest, EMPTY_CONTENT, Reference},
     request::{self, Request},
     trust::SigningKey,
 };
@@ -209,16 +209,17 @@ fn locked_images(root: &Root, resolved: &Resolved) -> Result<Vec<LockedImage>, C
             .map(|id| contents.member(id).size)
             .sum()
     };
+    let resolved: HashMap<&Reference, &ResolvedImage> = resolved
+        .images
+        .iter()
+        .map(|image| (&image.requested.reference, image))
+        .collect();
     let images = root
         .entries
         .iter()
         .zip(contents.entries())
         .filter_map(|(entry, id)| {
-            let reference = entry.reference.as_ref()?;
-            let image = resolved
-                .images
-                .iter()
-                .find(|i| i.requested.reference == *reference)?;
+            let image = resolved.get(entry.reference.as_ref()?)?;
             Some((image, size(*id)))
         });
     Ok(images

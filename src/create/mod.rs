@@ -148,11 +148,15 @@ async fn make(
         Some(resume) => (Some(resume.lock), resume.salvaged),
         None => (create.lock.take(), Default::default()),
     };
-    let resolver = resolve::Resolver::new(client, create.concurrency, salvaged);
+    let resolver = resolve::Resolver::new(client, create.concurrency, salvaged.clone());
     let mut resolved = resolver
         .resolve(&create.request, pins.as_ref(), progress)
         .await?;
     resolved.files = files;
+    // Only what the bundle names is looked up in there.
+    for (digest, content) in salvaged {
+        resolved.contents.entry(digest).or_insert(content);
+    }
     progress.step("resolved", &counted(resolved.images.len(), create));
     let assembled = assemble::assemble(
         &create.request,

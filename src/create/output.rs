@@ -6,8 +6,8 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    io::{self, Write as _},
-    os::unix::fs::MetadataExt as _,
+    io::{self, Read as _, Write as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,6 +26,8 @@ use crate::{
 const MSDOS_SUPER_MAGIC: i64 = 0x4d44;
 /// The first size that FAT cannot hold.
 const FAT_LIMIT: u64 = 1 << 32;
+/// No state is larger: a lock has at most 64 MiB, and JSON in a JSON string takes twice as much.
+const MAX_STATE: u64 = 160 << 20;
 
 /// What an interrupted run left.
 #[derive(Debug)]
@@ -131,33 +133,17 @@ impl PartialFile {
         resume: bool,
         fingerprint: &str,
     ) -> Result<(Self, Option<Resume>), CreateError> {
-        match fs::symlink_metadata(path) {
-            Ok(existing) if !existing.is_file() => {
-                return Err(CreateError::OutputKind(path.to_owned()));
-            }
-            Ok(_) if !force => return Err(CreateError::OutputExists(path.to_owned())),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(CreateError::write(path)(error)),
-        }
         let partial = with_suffix(path, ".partial");
         let state = with_suffix(path, ".resume");
-        let flags =
-            OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let opened = rustix::fs::open(&partial, flags, Mode::from_raw_mode(0o666));
-        let file = File::from(opened.map_err(|e| CreateError::write(&partial)(e.into()))?);
-        let metadata = file.metadata().map_err(CreateError::write(&partial))?;
-        if !metadata.is_file() {
-            return Err(CreateError::OutputKind(partial));
-        }
-        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(CreateError::Locked(path.to_owned())),
-            // Some network file systems have no locks; writing there is still possible.
-            Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK) => {}
-            Err(error) => return Err(CreateError::write(&partial)(error.into())),
-        }
-        let found = if resume {
+        let file = loop {
+            check_free(path, force)?;
+            if let Some(file) = open_locked(path, &partial)? {
+                break file;
+            }
+        };
+        // What was resolved is of no use without what was fetched: it may be out of date.
+        let size = file.metadata().map_err(CreateError::write(&partial))?.len();
+        let found = if resume && size > 0 {
             read_state(&state, fingerprint)
         } else {
             None
@@ -199,13 +185,15 @@ impl PartialFile {
             lock: String::from_utf8_lossy(&lock).into_owned(),
         };
         let bytes = canonical_json::to_vec(&state).map_err(crate::bundle::BundleError::from)?;
-        let directory = parent(&self.path);
+        // Nothing was fetched yet: if this is interrupted, what is there is not read as a state,
+        // and starting over costs nothing.
         let write = || -> io::Result<()> {
-            let mut temporary = tempfile::NamedTempFile::new_in(directory)?;
-            temporary.write_all(&bytes)?;
-            temporary.as_file().sync_all()?;
-            temporary.persist(&self.state)?;
-            Ok(())
+            fs::remove_file(&self.state).or_else(ignore_missing)?;
+            let mut options = File::options();
+            let options = options.write(true).create_new(true).mode(0o600);
+            let mut file = options.open(&self.state)?;
+            file.write_all(&bytes)?;
+            file.sync_all()
         };
         write().map_err(CreateError::write(&self.state))?;
         self.useful = true;
@@ -251,17 +239,29 @@ impl PartialFile {
         self.file
             .sync_all()
             .map_err(CreateError::write(&self.partial))?;
+        // Opened before: what fails now must not fail when the bundle has its name. A directory
+        // that one may write to but not read cannot be synchronised.
+        let directory = match File::open(parent(&self.path)) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => None,
+            opened => Some(opened.map_err(CreateError::write(&self.path))?),
+        };
         self.rename().map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => CreateError::OutputExists(self.path.clone()),
             _ => CreateError::write(&self.path)(error),
         })?;
-        let directory = File::open(parent(&self.path)).map_err(CreateError::write(&self.path))?;
-        directory
-            .sync_all()
-            .map_err(CreateError::write(&self.path))?;
-        fs::remove_file(&self.state)
-            .or_else(ignore_missing)
-            .map_err(CreateError::write(&self.state))
+        if let Some(directory) = directory
+            && let Err(error) = sync_directory(&directory)
+        {
+            // A run that fails leaves no bundle. One that was replaced is gone already; then the
+            // new one stays, which is whole.
+            if !self.force {
+                let _ = fs::rename(&self.path, &self.partial);
+            }
+            return Err(CreateError::write(&self.path)(error));
+        }
+        // Without its partial file it is of no meaning; nothing is lost when it stays.
+        let _ = fs::remove_file(&self.state);
+        Ok(())
     }
 
     fn rename(&self) -> io::Result<()> {
@@ -321,10 +321,73 @@ pub(super) fn fingerprint(
     Ok(Digest::sha256_of(&bytes).to_string())
 }
 
+/// Whether the bundle may get this name.
+fn check_free(path: &Path, force: bool) -> Result<(), CreateError> {
+    match fs::symlink_metadata(path) {
+        Ok(existing) if !existing.is_file() => Err(CreateError::OutputKind(path.to_owned())),
+        Ok(_) if !force => Err(CreateError::OutputExists(path.to_owned())),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(CreateError::write(path)(error)),
+    }
+}
+
+/// Opens the partial file for this run alone. None when, in between, another run has finished with
+/// the file and it has another name now, or none.
+fn open_locked(path: &Path, partial: &Path) -> Result<Option<File>, CreateError> {
+    let flags =
+        OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match rustix::fs::open(partial, flags, Mode::from_raw_mode(0o666)) {
+        Ok(file) => File::from(file),
+        // A symbolic link, a directory, a device.
+        Err(rustix::io::Errno::LOOP | rustix::io::Errno::ISDIR | rustix::io::Errno::NXIO) => {
+            return Err(CreateError::OutputKind(partial.to_owned()));
+        }
+        Err(error) => return Err(CreateError::write(partial)(error.into())),
+    };
+    let metadata = file.metadata().map_err(CreateError::write(partial))?;
+    // A second name would be another file of the user's.
+    if !metadata.is_file() || metadata.nlink() > 1 {
+        return Err(CreateError::OutputKind(partial.to_owned()));
+    }
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => return Err(CreateError::Locked(path.to_owned())),
+        // Some network file systems have no locks; writing there is still possible.
+        Err(rustix::io::Errno::NOTSUP | rustix::io::Errno::NOLCK) => {}
+        Err(error) => return Err(CreateError::write(partial)(error.into())),
+    }
+    match fs::symlink_metadata(partial) {
+        Ok(named) if (named.dev(), named.ino()) == (metadata.dev(), metadata.ino()) => {
+            Ok(Some(file))
+        }
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(CreateError::write(partial)(error)),
+    }
+}
+
+/// Makes the new name durable, on file systems that know this for directories.
+fn sync_directory(directory: &File) -> io::Result<()> {
+    match rustix::fs::fsync(directory) {
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTSUP) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
 /// The lock of an interrupted run, if it was for the same request. Whatever is wrong with the
-/// state, starting over is right.
+/// state, starting over is right. It decides what gets signed, so only a file is believed that this
+/// user has written.
 fn read_state(path: &Path, fingerprint: &str) -> Option<Lock> {
-    let bytes = fs::read(path).ok()?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty()).ok()?);
+    let metadata = file.metadata().ok()?;
+    let own = metadata.uid() == rustix::process::geteuid().as_raw();
+    if !metadata.is_file() || !own || metadata.len() > MAX_STATE {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_STATE).read_to_end(&mut bytes).ok()?;
     let state: State = serde_json::from_slice(&bytes).ok()?;
     if state.fingerprint != fingerprint {
         return None;

@@ -13,7 +13,8 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 
 use super::{CreateError, Unresolved, files::HashedFile};
 use crate::{
-    bundle::{Absent, AbsentReason, EntryKind, Lock, SMALL_BLOB},
+    bundle::{Absent, AbsentReason, EntryKind, Lock, LockedImage, SMALL_BLOB},
+    human,
     oci::{
         Descriptor, Digest, Document, DocumentKind, Platform, Reference, Repository, TagOrDigest,
         media_type,
@@ -111,7 +112,7 @@ impl<'a> Resolver<'a> {
             };
             let pin = pins
                 .as_ref()
-                .and_then(|pins| pins.get(&image.reference.to_string()))
+                .and_then(|pins| pins.get(image.reference.to_string().as_str()))
                 .copied();
             async move { (image, self.image(image, &wanted, pin).await) }
         });
@@ -119,12 +120,16 @@ impl<'a> Resolver<'a> {
         let mut resolved = Resolved::default();
         let mut failed = Vec::new();
         let mut kept = std::collections::HashSet::new();
+        let mut foreign = BTreeMap::new();
         while let Some((image, result)) = results.next().await {
             match result {
                 Ok((descriptor, tree)) => {
                     resolved.contents.extend(tree.contents);
                     kept.extend(tree.kept);
                     for absent in tree.absent {
+                        if absent.reason == AbsentReason::Foreign {
+                            foreign.entry(absent.digest).or_insert(&image.reference);
+                        }
                         resolved.absent.entry(absent.digest).or_insert(absent);
                     }
                     resolved.images.push(ResolvedImage {
@@ -149,16 +154,14 @@ impl<'a> Resolver<'a> {
         }
         // What one image leaves out, another may bring.
         resolved.absent.retain(|digest, _| !kept.contains(digest));
-        for absent in resolved
-            .absent
-            .values()
-            .filter(|a| a.reason == AbsentReason::Foreign)
-        {
+        for (digest, image) in foreign {
+            let Some(absent) = resolved.absent.get(&digest) else {
+                continue;
+            };
             let from = absent.urls.first().map_or("nowhere", String::as_str);
+            let size = human::bytes(absent.size);
             progress.warn(&format!(
-                "foreign layer {} ({} bytes) is not carried; nodes get it from {from}",
-                absent.digest.short(),
-                absent.size
+                "{image} has a foreign layer of {size}, which is not carried: nodes get it from {from}"
             ));
         }
         Ok(resolved)
@@ -168,14 +171,15 @@ impl<'a> Resolver<'a> {
         &self,
         image: &RequestedImage,
         wanted: &[Platform],
-        pin: Option<Digest>,
+        pin: Option<&LockedImage>,
     ) -> Result<(Descriptor, Tree), Unresolved> {
         let repository = image.reference.repository();
         let what = match pin {
-            Some(digest) => TagOrDigest::Digest(digest),
+            Some(locked) => TagOrDigest::Digest(locked.digest),
             None => image.reference.tag_or_digest(),
         };
-        let (digest, media_type, bytes) = match self.manifest(repository, &what, None).await {
+        let known_type = pin.map(|locked| locked.media_type.as_str());
+        let (digest, media_type, bytes) = match self.manifest(repository, &what, known_type).await {
             Ok(manifest) => manifest,
             Err(error) if error.is_not_found() => {
                 return Err(self.not_found(&image.reference, pin, error).await);
@@ -359,7 +363,7 @@ impl<'a> Resolver<'a> {
     async fn not_found(
         &self,
         reference: &Reference,
-        pin: Option<Digest>,
+        pin: Option<&LockedImage>,
         error: RegistryError,
     ) -> Unresolved {
         let repository = reference.repository();
@@ -369,12 +373,15 @@ impl<'a> Resolver<'a> {
                 near: Vec::new(),
             };
         };
-        if let Some(locked) = pin {
+        if let Some(LockedImage { digest, .. }) = pin {
             let what = TagOrDigest::Tag(tag.to_owned());
             if let Ok(Some(head)) = self.client.manifest_head(repository, &what).await
                 && let Some(found) = head.digest
             {
-                return Unresolved::Moved { locked, found };
+                return Unresolved::Moved {
+                    locked: *digest,
+                    found,
+                };
             }
         }
         // Only an aid: that the tags cannot be listed is not what went wrong.
@@ -488,32 +495,29 @@ fn parse_platforms(platforms: Option<&[String]>) -> Vec<Platform> {
 }
 
 /// The digests that a lock names, if it is a lock of this very request.
-fn check_pins(request: &Request, lock: &Lock) -> Result<HashMap<String, Digest>, CreateError> {
+fn check_pins<'l>(
+    request: &Request,
+    lock: &'l Lock,
+) -> Result<HashMap<&'l str, &'l LockedImage>, CreateError> {
     let stale = |why: String| Err(CreateError::Lock(why));
-    let pins: HashMap<String, Digest> = lock
+    let mut rest: HashMap<&str, &LockedImage> = lock
         .images
         .iter()
-        .map(|image| (image.reference.clone(), image.digest))
+        .map(|image| (image.reference.as_str(), image))
         .collect();
+    let mut pins = HashMap::new();
     for image in &request.images {
         let name = image.reference.to_string();
-        let Some(locked) = lock.images.iter().find(|locked| locked.reference == name) else {
+        let Some((reference, locked)) = rest.remove_entry(name.as_str()) else {
             return stale(format!("{name} is not in it"));
         };
         if locked.requested_platforms != parse_platforms(image.platforms.as_deref()) {
             return stale(format!("{name} has other platforms in it"));
         }
+        pins.insert(reference, locked);
     }
-    if let Some(extra) = lock.images.iter().find(|locked| {
-        !request
-            .images
-            .iter()
-            .any(|i| i.reference.to_string() == locked.reference)
-    }) {
-        return stale(format!(
-            "{} is in it and no longer asked for",
-            extra.reference
-        ));
+    if let Some(extra) = rest.keys().min() {
+        return stale(format!("{extra} is in it and no longer asked for"));
     }
     if lock.platforms != parse_platforms(request.platforms.as_deref()) {
         return stale("the platforms have changed".to_owned());

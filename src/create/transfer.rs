@@ -130,21 +130,33 @@ impl<'a> Transfer<'a> {
                 self.stored(id, at, Arc::clone(file), resumed)
             })
             .await?;
+        let before = sizes.len();
         let mut hasher = None;
+        let mut end = at;
         if resumed {
-            let next = sizes.len() as u32;
             let (file, plan) = (Arc::clone(file), self.plan.clone());
+            let next = before as u32;
             let salvaged = spawn_blocking(move || salvage_compressed(&file, &plan, next, at));
             let (kept, state) = joined(salvaged.await);
-            at += kept.iter().map(|(len, _)| u64::from(*len)).sum::<u64>();
+            end += kept.iter().map(|(len, _)| u64::from(*len)).sum::<u64>();
             sizes.extend(kept);
             hasher = state;
         }
-        let sink = Box::new(FileAt {
-            file: Arc::clone(file),
-            at,
-        });
-        self.ordered(sink, &mut sizes, hasher).await?;
+        let kept = sizes.len() > before;
+        let sink = |at| {
+            Box::new(FileAt {
+                file: Arc::clone(file),
+                at,
+            })
+        };
+        match self.ordered(sink(end), &mut sizes, hasher).await {
+            // It may be what was kept of the blob that is wrong, and not what was fetched.
+            Err(CreateError::Content { .. } | CreateError::File { .. }) if kept => {
+                sizes.truncate(before);
+                self.ordered(sink(at), &mut sizes, None).await?;
+            }
+            done => drop(done?),
+        }
         let table = SeekTable(sizes);
         let end = table.total();
         let bytes = table.encode();

@@ -2,16 +2,14 @@
 
 use std::{
     io,
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
@@ -22,14 +20,12 @@ use crate::{
     bundle::{BundleError, Chunk, FileArchive, Member, MemberId, ReadAt, StreamArchive},
     oci::{Digest, Repository},
     open::Medium,
-    progress::Progress,
-    registry::{BlobSource, ChunkedUpload, Client, Mount, RegistryError},
+    progress::{ItemId, Progress},
+    registry::{BlobSource, ChunkedUpload, Client, Mount, OpenBlob, RegistryError, UploadSession},
 };
 
 /// Pieces of a blob that are read ahead.
 const CHUNKS_AHEAD: usize = 8;
-/// How often the progress of a blob is shown.
-const SHOW_INTERVAL: Duration = Duration::from_millis(200);
 
 /// What one load does with blobs.
 struct Pusher<'a> {
@@ -90,17 +86,19 @@ impl Pusher<'_> {
         blob: &PlannedBlob,
     ) -> Result<(), LoadError> {
         let member = *archive.metadata().plan.contents.member(blob.id);
-        let source: Arc<dyn BlobSource> = Arc::new(FromFile {
-            archive: Arc::clone(archive),
-            id: blob.id,
-        });
+        let source = || -> Arc<dyn BlobSource> {
+            Arc::new(FromFile {
+                archive: Arc::clone(archive),
+                id: blob.id,
+            })
+        };
         let first = &blob.repositories[0];
         if !blob.present {
-            self.send(first, blob, &member, Arc::clone(&source)).await?;
+            self.send(first, blob, &member, source(), None).await?;
         }
         for repository in &blob.repositories[1..] {
-            if !self.mount(repository, first, blob, &member).await? {
-                self.send(repository, blob, &member, Arc::clone(&source))
+            if let Missing::Yes(session) = self.mount(repository, first, blob, &member).await? {
+                self.send(repository, blob, &member, source(), session)
                     .await?;
             }
         }
@@ -114,34 +112,32 @@ impl Pusher<'_> {
         blob: &PlannedBlob,
         member: &Member,
         source: Arc<dyn BlobSource>,
+        session: Option<UploadSession>,
     ) -> Result<(), LoadError> {
-        let image = self.image(blob);
-        let item = self.progress.item(&image, member.size);
-        let read = Arc::new(AtomicU64::new(0));
-        let counted = Arc::new(Counted {
-            source,
-            read: Arc::clone(&read),
+        let item = self.progress.item(&self.image(blob), member.size);
+        let (report, mut progress) = mpsc::unbounded_channel();
+        let source = Arc::new(Watched {
+            inner: source,
+            furthest: Arc::default(),
+            report,
         });
+        let (digest, size) = (&member.digest, member.size);
         let push = self
             .client
-            .push_blob(repository, &member.digest, member.size, counted);
+            .push_blob_in(repository, digest, size, source, session);
         tokio::pin!(push);
-        let mut shown = 0;
-        // What is sent again after a failure was shown already.
-        let mut show = |reached: u64| {
-            self.progress.advance(item, reached.saturating_sub(shown));
-            shown = shown.max(reached);
-        };
-        let mut ticks = tokio::time::interval(SHOW_INTERVAL);
-        loop {
+        let pushed = loop {
             tokio::select! {
-                pushed = &mut push => break pushed.map_err(|error| self.failed(blob, error))?,
-                _ = ticks.tick() => show(read.load(Ordering::Relaxed)),
+                pushed = &mut push => break pushed,
+                Some(bytes) = progress.recv() => self.progress.advance(item, bytes),
             }
+        };
+        while let Ok(bytes) = progress.try_recv() {
+            self.progress.advance(item, bytes);
         }
-        show(member.size);
         self.progress.finish_item(item);
-        self.count_sent(member.size);
+        pushed.map_err(|error| self.failed(blob, error))?;
+        self.count_sent(size);
         Ok(())
     }
 
@@ -150,15 +146,14 @@ impl Pusher<'_> {
         self.sent_bytes.fetch_add(size, Ordering::Relaxed);
     }
 
-    /// Lets the destination take a blob from another of its repositories. False means that it has
-    /// to be sent.
+    /// Lets the destination take a blob from another of its repositories.
     async fn mount(
         &self,
         repository: &Repository,
         from: &Repository,
         blob: &PlannedBlob,
         member: &Member,
-    ) -> Result<bool, LoadError> {
+    ) -> Result<Missing, LoadError> {
         let mount = self
             .client
             .mount_blob(repository, &member.digest, from.path())
@@ -166,13 +161,19 @@ impl Pusher<'_> {
         match mount.map_err(|error| self.failed(blob, error))? {
             Mount::Mounted => {
                 self.mounted.fetch_add(1, Ordering::Relaxed);
-                Ok(true)
+                Ok(Missing::No)
             }
-            Mount::Refused(_) => {
+            Mount::Refused(session) => {
                 let exists = self
                     .client
                     .blob_exists(repository, &member.digest, member.size);
-                exists.await.map_err(|error| self.failed(blob, error))
+                if exists.await.map_err(|error| self.failed(blob, error))? {
+                    if let Some(session) = session {
+                        self.client.cancel_upload(repository, session).await;
+                    }
+                    return Ok(Missing::No);
+                }
+                Ok(Missing::Yes(session))
             }
         }
     }
@@ -199,8 +200,8 @@ impl Pusher<'_> {
                 Ok(Some(chunk)) => chunk,
                 Ok(None) => break,
                 Err(error) => {
-                    if let Some(Upload::Chunked(upload)) = upload {
-                        upload.cancel().await;
+                    if let Some(upload) = upload {
+                        upload.session.cancel().await;
                     }
                     return Err(match at {
                         Some(blob) => self.damaged(blob, error),
@@ -232,8 +233,8 @@ impl Pusher<'_> {
     ) -> Result<(), LoadError> {
         let member = *plan.contents.member(blob.id);
         if !blob.present {
-            let source = Arc::new(InMemory(content));
-            self.send(&blob.repositories[0], blob, &member, source)
+            let source = Arc::new(content);
+            self.send(&blob.repositories[0], blob, &member, source, None)
                 .await?;
         }
         self.spread(plan, blob).await
@@ -251,35 +252,35 @@ impl Pusher<'_> {
         let first = &blob.repositories[0];
         if chunk.offset == 0 && chunk.last {
             return self
-                .send(first, blob, &member, Arc::new(InMemory(chunk.bytes)))
+                .send(first, blob, &member, Arc::new(chunk.bytes), None)
                 .await;
         }
-        if upload.is_none() {
-            let session = self
-                .client
-                .begin_upload(first, &member.digest, member.size)
-                .await;
-            let session = session.map_err(|error| self.failed(blob, error))?;
-            *upload = Some(Upload::Chunked(Box::new(session)));
-        }
-        let Some(Upload::Chunked(session)) = upload else {
-            return Ok(());
+        let Upload { session, item } = match upload {
+            Some(upload) => upload,
+            None => {
+                let session = self
+                    .client
+                    .begin_upload(first, &member.digest, member.size)
+                    .await;
+                let session = session.map_err(|error| self.failed(blob, error))?;
+                let item = self.progress.item(&self.image(blob), member.size);
+                upload.insert(Upload { session, item })
+            }
         };
         let bytes = chunk.bytes.len() as u64;
         session
             .write(chunk.bytes)
             .await
             .map_err(|error| self.failed_in_pipe(blob, error))?;
-        let item = self.progress.item(&self.image(blob), member.size);
-        self.progress.advance(item, bytes);
-        self.progress.finish_item(item);
+        self.progress.advance(*item, bytes);
         if chunk.last
-            && let Some(Upload::Chunked(session)) = upload.take()
+            && let Some(Upload { session, item }) = upload.take()
         {
             session
                 .finish()
                 .await
                 .map_err(|error| self.failed_in_pipe(blob, error))?;
+            self.progress.finish_item(item);
             self.count_sent(member.size);
         }
         Ok(())
@@ -294,7 +295,7 @@ impl Pusher<'_> {
         let member = *plan.contents.member(blob.id);
         let first = &blob.repositories[0];
         for repository in &blob.repositories[1..] {
-            if !self.mount(repository, first, blob, &member).await? {
+            if let Missing::Yes(session) = self.mount(repository, first, blob, &member).await? {
                 // The pipe has gone on: the destination's own copy is the source now.
                 let source = FromRegistry {
                     client: self.client.clone(),
@@ -302,7 +303,7 @@ impl Pusher<'_> {
                     digest: member.digest,
                     size: member.size,
                 };
-                self.send(repository, blob, &member, Arc::new(source))
+                self.send(repository, blob, &member, Arc::new(source), session)
                     .await?;
             }
         }
@@ -352,34 +353,44 @@ impl Pusher<'_> {
 }
 
 /// A blob from a pipe on its way.
-enum Upload {
-    Chunked(Box<ChunkedUpload>),
+struct Upload {
+    session: ChunkedUpload,
+    item: ItemId,
+}
+
+/// Whether a repository lacks a blob that could not be mounted; a session may be open for it.
+enum Missing {
+    No,
+    Yes(Option<UploadSession>),
+}
+
+/// Tells how far a source was read; what is read once more counts once.
+struct Watched {
+    inner: Arc<dyn BlobSource>,
+    furthest: Arc<AtomicU64>,
+    report: mpsc::UnboundedSender<u64>,
+}
+
+impl BlobSource for Watched {
+    fn open(&self, from: u64) -> OpenBlob<'_> {
+        Box::pin(async move {
+            let (report, furthest) = (self.report.clone(), Arc::clone(&self.furthest));
+            let mut at = from;
+            let watched = self.inner.open(from).await?.inspect_ok(move |bytes| {
+                at += bytes.len() as u64;
+                let before = furthest.fetch_max(at, Ordering::Relaxed);
+                if at > before {
+                    // Nobody listens any more when the push is over.
+                    let _ = report.send(at - before);
+                }
+            });
+            Ok(watched.boxed())
+        })
+    }
 }
 
 fn is_own(plan: &crate::bundle::Plan, id: MemberId) -> bool {
     plan.contents.member(id).class == crate::bundle::Class::Own
-}
-
-type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
-type Opening<'a> = Pin<Box<dyn Future<Output = io::Result<ByteStream>> + Send + 'a>>;
-
-/// A source, and how far it has been read.
-struct Counted {
-    source: Arc<dyn BlobSource>,
-    read: Arc<AtomicU64>,
-}
-
-impl BlobSource for Counted {
-    fn open(&self, from: u64) -> Opening<'_> {
-        self.read.store(from, Ordering::Relaxed);
-        let read = Arc::clone(&self.read);
-        let count = move |piece: &io::Result<Bytes>| {
-            if let Ok(piece) = piece {
-                read.fetch_add(piece.len() as u64, Ordering::Relaxed);
-            }
-        };
-        Box::pin(async move { Ok(self.source.open(from).await?.inspect(count).boxed()) })
-    }
 }
 
 /// A member of a bundle in a file.
@@ -389,7 +400,7 @@ struct FromFile<R> {
 }
 
 impl<R: ReadAt> BlobSource for FromFile<R> {
-    fn open(&self, from: u64) -> Opening<'_> {
+    fn open(&self, from: u64) -> OpenBlob<'_> {
         let mut reader = self.archive.blob(self.id);
         let (sender, receiver) = mpsc::channel::<io::Result<Bytes>>(CHUNKS_AHEAD);
         // A thread reads and hashes ahead of the network; it ends when nobody listens any more.
@@ -423,16 +434,6 @@ impl<R: ReadAt> BlobSource for FromFile<R> {
     }
 }
 
-/// Content that is in memory.
-struct InMemory(Bytes);
-
-impl BlobSource for InMemory {
-    fn open(&self, from: u64) -> Opening<'_> {
-        let rest = self.0.slice(from as usize..);
-        Box::pin(async move { Ok(stream::once(async move { Ok(rest) }).boxed()) })
-    }
-}
-
 /// A blob that the destination has in another repository.
 struct FromRegistry {
     client: Client,
@@ -442,7 +443,7 @@ struct FromRegistry {
 }
 
 impl BlobSource for FromRegistry {
-    fn open(&self, from: u64) -> Opening<'_> {
+    fn open(&self, from: u64) -> OpenBlob<'_> {
         Box::pin(async move {
             let opened =
                 self.client

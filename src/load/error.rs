@@ -59,6 +59,18 @@ pub enum LoadError {
         /// The destination's own words.
         error: Box<RegistryError>,
     },
+    /// The destination refuses an image with a layer that is to be had elsewhere.
+    #[error(
+        "{destination}: the registry refuses the image, whose foreign layer nodes fetch from {origin}"
+    )]
+    ForeignLayer {
+        /// Where it was to go.
+        destination: String,
+        /// Scheme and host of the layer's first URL.
+        origin: String,
+        /// The destination's own words.
+        error: Box<RegistryError>,
+    },
     /// What was pushed does not come back.
     #[error("{destination}: the registry does not give back what was pushed: {detail}")]
     ReadBack {
@@ -135,7 +147,9 @@ impl LoadError {
                 })
                 .collect(),
             Self::Destination { image, .. } if !image.is_empty() => vec![format!("for {image}")],
-            Self::SparseIndex { error, .. } => vec![error.to_string()],
+            Self::SparseIndex { error, .. } | Self::ForeignLayer { error, .. } => {
+                vec![error.to_string()]
+            }
             _ => Vec::new(),
         }
     }
@@ -161,6 +175,11 @@ impl LoadError {
                  or make the bundle with all platforms"
                     .into(),
             ),
+            Self::ForeignLayer { origin, .. } => Some(format!(
+                "in Distribution permit it with `validation.manifests.urls.allow: ['^{}/']`, \
+                 or make the bundle without this image",
+                origin.replace('.', "\\.")
+            )),
             Self::ReadBack { .. } => {
                 Some("the registry or something before it changes or loses content".into())
             }

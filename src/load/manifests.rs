@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     bundle::{BundleError, Class, MemberId},
-    oci::{Digest, Repository, TagOrDigest},
+    oci::{Digest, Document, DocumentKind, Repository, TagOrDigest},
     open::{Medium, OpenError},
     registry::{Client, RegistryError},
 };
@@ -181,14 +181,14 @@ async fn push_image(
                 let bytes = medium.document(id).map_err(damaged)?;
                 let what = TagOrDigest::Digest(digest);
                 match client
-                    .put_manifest(&image.repository, &what, media_type, bytes)
+                    .put_manifest(&image.repository, &what, media_type, bytes.clone())
                     .await
                 {
                     Ok(()) => digest,
                     Err(error) if is_sparse(medium, id) && misses_child(&error) => {
                         return Err(sparse(image, "--index keep forbids a smaller one", error));
                     }
-                    Err(error) => return Err(LoadError::at(&image.destination())(error)),
+                    Err(error) => return Err(refused(image, media_type, &bytes, error)),
                 }
             }
         };
@@ -230,6 +230,38 @@ fn sparse(image: &PlannedImage, reason: &'static str, error: RegistryError) -> L
         reason,
         error: Box::new(error),
     }
+}
+
+/// The destination's refusal of a document. Where that has foreign layers they are the likely
+/// reason, which registries do not tell: Distribution says "unknown error", with status 500.
+fn refused(
+    image: &PlannedImage,
+    media_type: &str,
+    bytes: &[u8],
+    error: RegistryError,
+) -> LoadError {
+    let status = error.status().map(|status| status.as_u16());
+    if matches!(status, Some(400 | 415 | 422 | 500))
+        && let Some(origin) = origin_of_foreign_layer(media_type, bytes)
+    {
+        return LoadError::ForeignLayer {
+            destination: image.destination(),
+            origin,
+            error: Box::new(error),
+        };
+    }
+    LoadError::at(&image.destination())(error)
+}
+
+/// Scheme and host of the first URL among a manifest's layers.
+fn origin_of_foreign_layer(media_type: &str, bytes: &[u8]) -> Option<String> {
+    let document = Document::parse(bytes, media_type).ok()?;
+    let DocumentKind::Manifest { layers, .. } = document.kind else {
+        return None;
+    };
+    let url = layers.iter().flat_map(|layer| &layer.urls).next()?;
+    let url = url::Url::parse(url).ok()?;
+    url.has_host().then(|| url.origin().ascii_serialization())
 }
 
 fn is_sparse(medium: &Medium, id: MemberId) -> bool {

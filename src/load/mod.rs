@@ -161,6 +161,17 @@ fn trusted_text(medium: &Verified<Medium>) -> String {
     )
 }
 
+fn sent_text(counts: &BlobCounts) -> String {
+    let sent = human::count(counts.sent as usize, "blob", "blobs");
+    let bytes = human::bytes(counts.sent_bytes);
+    let mut text = format!("{sent} ({bytes})");
+    if counts.mounted > 0 {
+        let mounted = counts.mounted;
+        text.push_str(&format!(", {mounted} shared between repositories there"));
+    }
+    text
+}
+
 fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String {
     let (count, bytes) = plan.to_send(medium);
     let there = plan
@@ -186,24 +197,6 @@ fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String 
     if kept > 0 {
         let tags = human::count(kept, "tag stays", "tags stay");
         text.push_str(&format!(", {tags} as found"));
-    }
-    text
-}
-
-fn sent_text(counts: &BlobCounts) -> String {
-    let blobs = |number| human::count(number as usize, "blob", "blobs");
-    let mut text = format!(
-        "{}, {}",
-        blobs(counts.sent),
-        human::bytes(counts.sent_bytes)
-    );
-    for (number, what) in [
-        (counts.mounted, "mounted from another repository"),
-        (counts.present, "there before"),
-    ] {
-        if number > 0 {
-            text.push_str(&format!(", {} {what}", blobs(number)));
-        }
     }
     text
 }

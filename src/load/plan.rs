@@ -9,7 +9,7 @@ use super::{
     index::{IndexMode, Variants},
 };
 use crate::{
-    bundle::{Class, EntryKind, MemberId},
+    bundle::{Class, EntryKind, Lock, MemberId},
     oci::{Digest, Reference, Repository, TagOrDigest},
     open::Medium,
     registry::Client,
@@ -121,6 +121,7 @@ pub(super) fn destinations(
         else {
             continue;
         };
+        let source = as_written(&metadata.lock, source);
         let image = PlannedImage {
             repository: request.relocation.destination(&source)?,
             tag: source.tag().map(str::to_owned),
@@ -149,6 +150,18 @@ pub(super) fn destinations(
     } else {
         Err(LoadError::Clash(clashes))
     }
+}
+
+/// The same reference in the user's own spelling, which the root does not have and the lock has.
+fn as_written(lock: &Lock, reference: Reference) -> Reference {
+    let full = reference.to_string();
+    // They are sorted by reference; a lock that is not has been refused.
+    let place = lock.images.binary_search_by(|i| i.reference.cmp(&full));
+    place
+        .ok()
+        .and_then(|at| lock.images[at].as_written.parse().ok())
+        .filter(|written| *written == reference)
+        .unwrap_or(reference)
 }
 
 /// Asks the destination what it has.

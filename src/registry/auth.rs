@@ -79,6 +79,7 @@ impl Authenticator {
         if let Some(challenge) = bearer(to.challenges) {
             let request = TokenRequest {
                 http,
+                registry: to.host,
                 plain_http: &self.plain_http,
                 challenged_by: to.url,
                 challenge,
@@ -114,6 +115,7 @@ impl Authenticator {
         let key = format!("anonymous {} {}", origin::show(url), scopes.key());
         let request = TokenRequest {
             http,
+            registry: url.host_str().unwrap_or_default(),
             plain_http: &self.plain_http,
             challenged_by: url,
             challenge,

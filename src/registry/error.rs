@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 
 use reqwest::{Method, StatusCode};
 
-use super::credentials::CredentialError;
+use super::{credentials::CredentialError, host::DOCKER_HUB_API};
 use crate::oci::Digest;
 
 /// What was asked of whom; part of nearly every error. Holds no query and no credential.
@@ -16,6 +16,17 @@ pub struct Asked {
     pub what: String,
     /// Scheme and host that were asked, which for a mirror is not the host in `what`.
     pub origin: String,
+}
+
+impl Asked {
+    /// The host that was asked, as `bundle login` takes it.
+    fn registry(&self) -> &str {
+        match self.origin.split_once("://") {
+            Some((_, DOCKER_HUB_API)) => "docker.io",
+            Some((_, host)) => host,
+            None => &self.origin,
+        }
+    }
 }
 
 impl fmt::Display for Asked {
@@ -131,6 +142,8 @@ pub enum RegistryError {
     Token {
         /// Scheme and host of the token service.
         realm: String,
+        /// The registry that wants the token, by the name under which credentials are kept.
+        registry: Box<str>,
         /// The scopes that were asked for.
         scopes: String,
         /// Why there is no token.
@@ -297,9 +310,20 @@ impl RegistryError {
             Self::Host(_) => "leave out `https://` and any path",
             Self::Credentials(error) => return error.hint(),
             Self::Connection { fault, detail, .. } => return connection_hint(*fault, detail),
-            Self::Status { status, server, .. } => return status_hint(*status, server),
-            Self::Token { status, .. } => match status.map(|s| s.as_u16()) {
-                Some(401 | 403) => "check user name and password (`bundle login HOST`)",
+            Self::Status {
+                asked,
+                status,
+                server,
+                ..
+            } => return status_hint(asked, *status, server),
+            Self::Token {
+                registry, status, ..
+            } => match status.map(|s| s.as_u16()) {
+                Some(401 | 403) => {
+                    return Some(format!(
+                        "log in, or check user name and password (`bundle login {registry}`)"
+                    ));
+                }
                 _ => return None,
             },
             Self::UnsupportedAuth { .. } => "Basic and Bearer authentication are supported",
@@ -345,7 +369,7 @@ fn connection_hint(fault: ConnectionFault, detail: &str) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn status_hint(status: StatusCode, server: &ServerMessage) -> Option<String> {
+fn status_hint(asked: &Asked, status: StatusCode, server: &ServerMessage) -> Option<String> {
     let code = server.code.as_deref().unwrap_or_default();
     let message = server.message.as_deref().unwrap_or_default();
     let text = match (status.as_u16(), code) {
@@ -357,8 +381,11 @@ fn status_hint(status: StatusCode, server: &ServerMessage) -> Option<String> {
             "layers with URLs are refused: permit them with `validation.manifests.urls.allow` (Distribution)"
         }
         (401, _) => {
-            "not found or not permitted: check the name, log in (`bundle login HOST`), and on registries with projects \
-             (Harbor, Quay, Artifactory) that the project exists"
+            return Some(format!(
+                "not found or not permitted: check the name, log in (`bundle login {}`), and on registries with \
+                 projects (Harbor, Quay, Artifactory) that the project exists",
+                asked.registry()
+            ));
         }
         (403, _) => {
             "the credentials do not permit this; the project or repository may have to be created first"

@@ -20,7 +20,7 @@ use super::{
 };
 
 /// The host that serves the registry API of Docker Hub.
-const DOCKER_HUB_API: &str = "registry-1.docker.io";
+pub(super) const DOCKER_HUB_API: &str = "registry-1.docker.io";
 /// What registries put into the answer to a ping.
 const API_VERSION: &str = "docker-distribution-api-version";
 /// Longest that a loopback host may take to show that it speaks TLS.

@@ -1,5 +1,7 @@
 //! Tests that run the `bundle` program and the library against real registries and real tools.
 
 mod cli;
+mod crashes;
 mod environment;
+mod seed_world;
 mod support;

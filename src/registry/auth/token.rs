@@ -67,6 +67,8 @@ impl Token {
 /// Where and for what a token is asked.
 pub(crate) struct TokenRequest<'a> {
     pub(crate) http: &'a Http,
+    /// The registry, by the name under which its credentials are kept.
+    pub(crate) registry: &'a str,
     pub(crate) plain_http: &'a [String],
     /// The address that answered with the challenge.
     pub(crate) challenged_by: &'a Url,
@@ -203,6 +205,7 @@ impl TokenRequest<'_> {
         }
         Err(RegistryError::Token {
             realm: origin::show(realm),
+            registry: self.registry.into(),
             scopes: self.scopes.to_string(),
             detail: format!("{status}{}", media::server_message(&body)),
             status: Some(status),
@@ -221,6 +224,7 @@ impl TokenRequest<'_> {
     fn failed(&self, realm: &Url, detail: String) -> RegistryError {
         RegistryError::Token {
             realm: origin::show(realm),
+            registry: self.registry.into(),
             scopes: self.scopes.to_string(),
             detail,
             status: None,

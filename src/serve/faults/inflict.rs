@@ -10,7 +10,7 @@ use axum::{
     response::Response,
 };
 use futures_util::{StreamExt as _, stream};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Fault;
 use crate::serve::{
@@ -20,6 +20,8 @@ use crate::serve::{
 
 /// Time for the connection to send what was handed to it, before it is cut.
 const FLUSH: Duration = Duration::from_millis(50);
+/// Bytes that pass at once where the body is slow.
+const SLOW_PIECE: usize = 32 << 10;
 
 impl Fault {
     /// Answers the request in its own way; `answer` is the right one.
@@ -52,7 +54,7 @@ impl Fault {
                 sleep(time).await;
                 answer(request).await
             }
-            Self::Cut { .. } | Self::Stall { .. } | Self::Corrupt { .. } => {
+            Self::Cut { .. } | Self::Stall { .. } | Self::Corrupt { .. } | Self::Slow { .. } => {
                 let method = request.method();
                 let upload = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
                 if !upload {
@@ -76,6 +78,7 @@ impl Fault {
             stream: body.into_data_stream(),
             held: Bytes::new(),
             position: 0,
+            since: Instant::now(),
             fault: self,
         });
         Body::from_stream(stream::unfold(state, |state| async {
@@ -94,6 +97,7 @@ struct Damaged {
     /// What was received and has not passed yet.
     held: Bytes,
     position: u64,
+    since: Instant,
     fault: Fault,
 }
 
@@ -104,6 +108,12 @@ impl Damaged {
                 Ok(chunk) => self.held = chunk,
                 Err(error) => return Some(Err(error.into())),
             }
+        }
+        if let Fault::Slow { rate } = self.fault {
+            let piece = self.held.len().min(SLOW_PIECE);
+            let due = (self.position + piece as u64) as f64 / rate as f64;
+            sleep_until(self.since + Duration::from_secs_f64(due)).await;
+            return Some(Ok(self.pass(piece)));
         }
         let place = match self.fault {
             Fault::Cut { after } => after,

@@ -48,6 +48,11 @@ pub enum Fault {
     },
     /// Wait before doing anything.
     Delay(Duration),
+    /// Let the body pass at this many bytes a second.
+    Slow {
+        /// Bytes a second, at least 1.
+        rate: u64,
+    },
 }
 
 /// Which requests suffer from a [`Fault`].
@@ -59,7 +64,7 @@ pub enum Fault {
 /// |---|---|
 /// | METHOD | `GET`, `PUT`, ...; `*` for all |
 /// | PATTERN | text that path and query contain; `^TEXT` for one that they start with; empty for all |
-/// | ACTION | `status=CODE`, `reset`, `lose-answer`, `cut=BYTES`, `stall=TIME`, `corrupt=OFFSET`, `delay=TIME` |
+/// | ACTION | `status=CODE`, `reset`, `lose-answer`, `cut=BYTES`, `stall=TIME`, `corrupt=OFFSET`, `delay=TIME`, `slow=BYTES` (a second) |
 /// | OPTION | `retry-after=SECONDS` (with `status`), `at=BYTES` (with `stall`), `times=COUNT`, `nth=NUMBER`, `probability=0..1`, `seed=NUMBER` |
 ///
 /// TIME is a whole number with `ms`, `s` or `m`. A pattern may hold colons: it ends where an

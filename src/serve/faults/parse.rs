@@ -93,7 +93,7 @@ fn parse_rule(text: &str) -> Result<FaultRule, String> {
 
 fn is_action(part: &str) -> bool {
     let key = part.split_once('=').map_or(part, |(key, _)| key);
-    let with_value = ["status", "cut", "stall", "corrupt", "delay"];
+    let with_value = ["status", "cut", "stall", "corrupt", "delay", "slow"];
     match part.contains('=') {
         true => with_value.contains(&key),
         false => ["reset", "lose-answer"].contains(&key),
@@ -118,6 +118,10 @@ fn parse_action(part: &str) -> Result<Fault, String> {
         },
         "corrupt" => Fault::Corrupt { at: number(value)? },
         "delay" => Fault::Delay(duration(value)?),
+        "slow" => match number(value)? {
+            0 => return Err("`slow` needs at least one byte a second".into()),
+            rate => Fault::Slow { rate },
+        },
         _ => return Err(format!("`{}` is not an action", clip(part))),
     })
 }
@@ -180,6 +184,9 @@ mod tests {
         assert_eq!(rule.fault, Fault::Delay(Duration::from_secs(60)));
         assert_eq!(rule.probability, Some((0.5, 0)));
 
+        let rule: FaultRule = "GET::slow=1000".parse().unwrap();
+        assert_eq!(rule.fault, Fault::Slow { rate: 1000 });
+
         // An action's name as the pattern.
         let rule: FaultRule = "GET:reset:reset".parse().unwrap();
         assert_eq!((rule.pattern.as_str(), rule.fault), ("reset", Fault::Reset));
@@ -209,6 +216,7 @@ mod tests {
             "GET:/x:status=100",
             "GET:/x:status=1000",
             "GET:/x:cut=-1",
+            "GET:/x:slow=0",
             "GET:/x:stall=5",
             "GET:/x:stall=5h",
             "GET:/x:reset:at=5",

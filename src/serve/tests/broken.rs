@@ -47,6 +47,14 @@ async fn a_status_with_a_time_to_wait() {
 }
 
 #[tokio::test]
+async fn a_slow_body() {
+    let (registry, path) = failing_download(":slow=1000000").await;
+    let start = Instant::now();
+    assert_eq!(registry.get(&path).await.bytes().await.unwrap(), content());
+    assert!(start.elapsed() >= Duration::from_millis(200));
+}
+
+#[tokio::test]
 async fn a_reset_connection() {
     let (registry, path) = failing_download(":reset:nth=2").await;
     assert_eq!(registry.get(&path).await.status(), StatusCode::OK);

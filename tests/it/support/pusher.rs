@@ -177,6 +177,15 @@ impl Client {
         })
     }
 
+    /// Takes a manifest away, and with it the tags that point to it.
+    #[track_caller]
+    pub fn delete_manifest(&self, repository: &str, digest: Digest) {
+        let place = format!("/v2/{repository}/manifests/{digest}");
+        block_on(async {
+            expect(self.send(Method::DELETE, &place, |r| r).await, 202).await;
+        });
+    }
+
     /// The tags of a repository, sorted; none where there is no such repository.
     pub fn tags(&self, repository: &str) -> Vec<String> {
         let listed = self.json(&format!("/v2/{repository}/tags/list"));

@@ -152,19 +152,22 @@ impl SeedWorld {
         }
     }
 
+    /// The addresses of the world inside a network namespace, and their names.
+    pub const NAMES: [(&str, &str); 5] = [
+        ("127.0.1.1", "quay.io"),
+        ("127.0.1.2", "us-docker.pkg.dev"),
+        (
+            "127.0.1.3",
+            "registry-1.docker.io docker.io index.docker.io",
+        ),
+        ("127.0.1.4", "auth.quay.io"),
+        ("127.0.1.5", "auth.docker.io"),
+    ];
+
     /// The world inside a network namespace, over TLS with certificates of `ca`, under the names
     /// that the registries have on the Internet. This sets the namespace's `hosts`.
     pub fn inside(netns: &NetNs, ca: &TestCa) -> Self {
-        netns.hosts(&[
-            ("127.0.1.1", "quay.io"),
-            ("127.0.1.2", "us-docker.pkg.dev"),
-            (
-                "127.0.1.3",
-                "registry-1.docker.io docker.io index.docker.io",
-            ),
-            ("127.0.1.4", "auth.quay.io"),
-            ("127.0.1.5", "auth.docker.io"),
-        ]);
+        netns.hosts(&Self::NAMES);
         let content = SeedContent::get();
         let tokens = |address: &str, name: &str, options: token_service::Options| {
             TokenService::start(token_service::Options {
