@@ -3,5 +3,6 @@
 mod cli;
 mod crashes;
 mod environment;
+mod readme;
 mod seed_world;
 mod support;

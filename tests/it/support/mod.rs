@@ -16,6 +16,7 @@ pub mod pusher;
 pub mod random;
 pub mod recording;
 pub mod seed;
+pub mod shown;
 pub mod tls_listener;
 pub mod token_service;
 pub mod tools;
