@@ -173,7 +173,10 @@ async fn make(
         let root = assembled.root_digest();
         progress.step(
             "signed",
-            &format!("root {root} key {}", key.public().fingerprint()),
+            &format!(
+                "root {root}  key {}",
+                human::short_fingerprint(&key.public().fingerprint())
+            ),
         );
     }
     output.prepare(&assembled)?;

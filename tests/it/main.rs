@@ -6,6 +6,7 @@ mod cosign;
 mod crashes;
 mod environment;
 mod other_tools;
+mod readme;
 mod reproducible;
 mod seed_world;
 mod sources;

@@ -21,6 +21,7 @@ pub mod recording;
 pub mod samples;
 pub mod scripted;
 pub mod seed;
+pub mod shown;
 pub mod tls_listener;
 pub mod token_service;
 pub mod tools;
