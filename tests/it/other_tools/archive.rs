@@ -148,7 +148,8 @@ fn listed_by_gnu_tar(file: &Path) -> Vec<Listed> {
 
     let mut tar = tool("tar");
     tar.args(["-t", "-v", "--full-time", "--numeric-owner", "--utc", "-f"]);
-    let table = run(tar_of(tar, file)).success().text();
+    tar.arg(file);
+    let table = run(tar).success().text();
     let expected: Vec<String> = listed
         .iter()
         .map(|(name, size, _)| format!("-rw-r--r-- 0/0 {size} 1970-01-01 00:00:00 {name}"))
@@ -159,11 +160,6 @@ fn listed_by_gnu_tar(file: &Path) -> Vec<Listed> {
         .collect();
     assert_eq!(table, expected);
     listed
-}
-
-fn tar_of(mut tar: std::process::Command, file: &Path) -> std::process::Command {
-    tar.arg(file);
-    tar
 }
 
 fn parsed(text: &str) -> Vec<Listed> {

@@ -182,9 +182,10 @@ fn empty_artifact() -> Image {
 /// Puts the samples into a registry, where [`mirrors`] finds them.
 pub fn push(client: &Client, samples: &[Sample]) {
     for sample in samples {
-        let repository = match sample.kind {
-            _ if sample.written == sample.reference => sample.repository.clone(),
-            _ => format!("hub/{}", sample.repository),
+        let repository = if sample.reference.starts_with(HOST) {
+            sample.repository.clone()
+        } else {
+            format!("hub/{}", sample.repository)
         };
         if sample.is_untagged() {
             client.push_untagged(&repository, &sample.image);
@@ -214,7 +215,7 @@ pub struct Bundled {
     pub file: PathBuf,
     /// The public key of its maker.
     pub public: PathBuf,
-    home: Home,
+    _home: Home,
     unpacked: OnceLock<TempDir>,
     tar: OnceLock<Bytes>,
 }
@@ -262,7 +263,7 @@ impl Bundled {
             files,
             file: home.path().join("all.bundle.tar.zst"),
             public: home.path().join("maker.pub"),
-            home,
+            _home: home,
             unpacked: OnceLock::new(),
             tar: OnceLock::new(),
         }
@@ -296,10 +297,5 @@ impl Bundled {
         bundle.arg(command).arg(&self.file);
         bundle.arg("--key").arg(&self.public);
         bundle
-    }
-
-    /// The directory that the bundle is in.
-    pub fn dir(&self) -> &std::path::Path {
-        self.home.path()
     }
 }
