@@ -34,12 +34,15 @@ pub fn verify(
             Medium::Stream(archive) => {
                 let contents = Arc::clone(&archive.metadata().plan.contents);
                 progress.start(contents.members().iter().map(|member| member.size).sum());
+                let mut current = None;
                 while let Some(chunk) = archive.next_chunk().map_err(damaged)? {
-                    if chunk.offset == 0 {
-                        let member = contents.member(chunk.id);
-                        let item = progress.item(&member.digest.short(), member.size);
-                        progress.advance(item, chunk.bytes.len() as u64);
+                    let member = contents.member(chunk.id);
+                    let item = *current
+                        .get_or_insert_with(|| progress.item(&member.digest.short(), member.size));
+                    progress.advance(item, chunk.bytes.len() as u64);
+                    if chunk.last {
                         progress.finish_item(item);
+                        current = None;
                     }
                 }
                 progress.finish();

@@ -42,29 +42,31 @@ impl<R: ReadAt> FileArchive<R> {
     /// When it does not, or the packed part is damaged.
     pub fn open(mut accepted: Accepted<FileFrames<R>>) -> Result<Self, BundleError> {
         let plan = &accepted.metadata.plan;
-        let table = Arc::clone(accepted.stream.frames.table());
-        if table.0.len() as u64 != u64::from(plan.layout.frames()) {
+        let table = accepted.stream.frames.table();
+        if table.frames() != plan.layout.frames() {
             return Err(BundleError::SeekTableMismatch);
         }
-        let mut offsets = Vec::with_capacity(table.0.len() + 1);
+        // It grows with what was found right, not with what is claimed.
+        let mut offsets = Vec::new();
         let mut offset = 0;
-        for (number, (len, content)) in (0_u32..).zip(&table.0) {
+        table.for_each(accepted.stream.frames.source(), |number, (len, content)| {
             let span = plan.layout.frame(number, &plan.contents);
-            let cut = span.content_len() == u64::from(*content)
+            let cut = span.content_len() == u64::from(content)
                 && span
                     .stored_len()
-                    .is_none_or(|stored| stored == u64::from(*len));
+                    .is_none_or(|stored| stored == u64::from(len));
             if !cut {
                 return Err(BundleError::Cut { number, offset });
             }
-            check_len(*len, u64::from(*content)).map_err(|error| BundleError::Frame {
+            check_len(len, u64::from(content)).map_err(|error| BundleError::Frame {
                 number,
                 offset,
                 error,
             })?;
             offsets.push(offset);
-            offset += u64::from(*len);
-        }
+            offset += u64::from(len);
+            Ok(())
+        })?;
         offsets.push(offset);
         let packed_len = (0..plan.layout.packed_frames())
             .map(|n| plan.layout.frame(n, &plan.contents).content_len())

@@ -9,7 +9,7 @@ use super::{
     error::BundleError,
     frame::{self, BLOCK_HEADER, CHECKSUM, Decompressor, FrameError, FrameHeader, RAW_BLOCK},
     io_at::ReadAt,
-    seek_table::{FOOTER, SeekTable},
+    seek_table::{FOOTER, SeekTable, TableInFile},
 };
 
 /// A source of frames in order.
@@ -49,8 +49,9 @@ pub(super) fn decode(
 #[derive(Debug)]
 pub struct FileFrames<R> {
     source: Arc<R>,
-    table: Arc<SeekTable>,
-    next: usize,
+    table: TableInFile,
+    /// Of the frames that were read.
+    sizes: Vec<(u32, u32)>,
     offset: u64,
     encoded: Vec<u8>,
     decompressor: Decompressor,
@@ -77,21 +78,26 @@ impl<R: ReadAt> FileFrames<R> {
         let table_at = size
             .checked_sub(table_len)
             .ok_or(BundleError::SeekTableMismatch)?;
-        // A frame has at least a dozen bytes: a table that claims more frames than fit is refused
-        // before memory is taken for it.
+        // A frame has at least a dozen bytes.
         if table_at / 12 < u64::from(frames) {
             return Err(BundleError::SeekTableMismatch);
         }
-        let mut bytes = vec![0; table_len as usize];
-        source.read_exact_at(&mut bytes, table_at)?;
-        let table = SeekTable::decode(&bytes)?;
-        if table.total() != table_at {
+        let mut header = [0; 8];
+        source.read_exact_at(&mut header, table_at)?;
+        SeekTable::check_header(header, frames)?;
+        let table = TableInFile::new(table_at, frames);
+        let mut total = 0;
+        table.for_each(&source, |_, (len, _)| {
+            total += u64::from(len);
+            Ok::<_, io::Error>(())
+        })?;
+        if total != table_at {
             return Err(BundleError::SeekTableMismatch);
         }
         Ok(Self {
             source,
-            table: Arc::new(table),
-            next: 0,
+            table,
+            sizes: Vec::new(),
             offset: 0,
             encoded: Vec::new(),
             decompressor: Decompressor::default(),
@@ -104,8 +110,8 @@ impl<R: ReadAt> FileFrames<R> {
     }
 
     /// The seek table.
-    pub fn table(&self) -> &Arc<SeekTable> {
-        &self.table
+    pub(super) fn table(&self) -> TableInFile {
+        self.table
     }
 }
 
@@ -115,16 +121,15 @@ impl<R: ReadAt> Frames for FileFrames<R> {
         expected: Option<(u64, bool)>,
         content: &mut Vec<u8>,
     ) -> Result<&[u8], BundleError> {
-        let (offset, number) = (self.offset, self.next as u32);
+        let (offset, number) = (self.offset, self.sizes.len() as u32);
         let at = |error| BundleError::Frame {
             number,
             offset,
             error,
         };
-        let (len, claimed) = *self
+        let (len, claimed) = self
             .table
-            .0
-            .get(self.next)
+            .entry(&self.source, number)?
             .ok_or(BundleError::SeekTableMismatch)?;
         let (expected, stored) = expected.unwrap_or((u64::from(claimed), false));
         if u64::from(claimed) != expected {
@@ -143,13 +148,13 @@ impl<R: ReadAt> Frames for FileFrames<R> {
             content,
         )
         .map_err(at)?;
-        self.next += 1;
+        self.sizes.push((len, claimed));
         self.offset += u64::from(len);
         Ok(&self.encoded)
     }
 
     fn sizes(&self) -> &[(u32, u32)] {
-        &self.table.0[..self.next]
+        &self.sizes
     }
 }
 

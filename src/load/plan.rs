@@ -12,7 +12,7 @@ use crate::{
     bundle::{Class, EntryKind, Lock, MemberId},
     oci::{Digest, Reference, Repository, TagOrDigest},
     open::Medium,
-    registry::Client,
+    registry::{Client, ManifestHead},
 };
 
 /// One image on its way.
@@ -244,7 +244,19 @@ async fn ask(
             .flatten()
             .collect(),
     };
-    image.state = match head.and_then(|head| head.digest) {
+    let present = match head {
+        None => None,
+        Some(ManifestHead {
+            digest: Some(digest),
+            ..
+        }) => Some(digest),
+        // There is something under this name, only the registry does not say properly what.
+        Some(_) => {
+            let pulled = client.manifest(&image.repository, &what).await;
+            Some(pulled.map_err(LoadError::at(&image.destination()))?.digest)
+        }
+    };
+    image.state = match present {
         None => ImageState::New,
         Some(digest) if expected.contains(&digest) => ImageState::Present,
         Some(digest) if request.on_conflict == OnConflict::Keep => ImageState::Keep(digest),

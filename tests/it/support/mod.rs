@@ -6,16 +6,22 @@
 // Each test uses a part of this; what no test uses at the moment is no reason for a warning.
 #![allow(dead_code)]
 
+pub mod attempt;
 pub mod background;
 pub mod containerd;
 pub mod distribution;
+pub mod embedded;
+pub mod forge;
 pub mod images;
 pub mod netns;
 pub mod pki;
 pub mod pusher;
 pub mod random;
 pub mod recording;
+pub mod samples;
+pub mod scripted;
 pub mod seed;
+pub mod shown;
 pub mod tls_listener;
 pub mod token_service;
 pub mod tools;
