@@ -15,6 +15,9 @@ use crate::{
     trust::Verified,
 };
 
+/// Blobs that are read at a time at most: each takes a few MiB of memory, and no medium is faster.
+const MOST_WORKERS: usize = 8;
+
 /// Checks signatures, metadata and every blob.
 ///
 /// # Errors
@@ -101,7 +104,8 @@ pub fn read_all<R: ReadAt>(
             progress.finish_item(item);
         }
     };
-    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let workers = processors.min(MOST_WORKERS);
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(work);
