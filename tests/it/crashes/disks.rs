@@ -270,7 +270,9 @@ fn a_file_that_is_cut_while_it_is_loaded_is_damaged() {
     let (bundle, _) = world.made("a.bundle.tar.zst");
     let target = Source::new("PUT:/blobs/uploads/:slow=3000000");
     let under_way = || target.log.entries().iter().any(|e| e.bytes_in > 500_000);
-    let load = world.load(&bundle, &target.host());
+    let mut load = world.load(&bundle, &target.host());
+    // One after the other: while the first layer is on its way, the others are not read yet.
+    load.args(["--concurrency", "1"]);
     let running = start_until(load, "an upload", under_way);
     let file = fs::File::options().write(true).open(&bundle).unwrap();
     file.set_len(300_000).unwrap();

@@ -66,7 +66,7 @@ fn create_ends_at_once_and_goes_on_later() {
 fn load_ends_at_once_and_goes_on_later() {
     let world = World::new(images(), "");
     let (bundle, _) = world.made("load.bundle.tar.zst");
-    let mut target = Source::new("PUT:/blobs/uploads/:slow=200000");
+    let mut target = Source::new("PUT:/blobs/uploads/:slow=400000");
     let under_way = |target: &Source| {
         let log = target.log.entries();
         log.iter().any(|entry| entry.bytes_in >= 100_000)

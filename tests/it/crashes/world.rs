@@ -67,8 +67,9 @@ impl Source {
         let faults: FaultPlan = faults.parse().unwrap();
         drop(self.server.take());
         self.log.clear();
-        // The store is free when the requests of the server before have come to their ends.
-        wait_until("the registry starts again", Duration::from_secs(20), || {
+        // The store is free when the requests of the server before have come to their ends; a slow
+        // one first reads what the client's kernel had sent already.
+        wait_until("the registry starts again", Duration::from_secs(90), || {
             let mut options = ServeOptions::new(self.store.path(), self.address);
             options.faults = faults.clone();
             options.record = Some(self.log.clone());
