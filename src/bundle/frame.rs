@@ -6,7 +6,7 @@
 //! Both carry their content size and a checksum, and need a window of at most [`MAX_WINDOW`].
 
 use xxhash_rust::xxh64::Xxh64;
-use zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective};
+use zstd::zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective};
 
 /// Tar bytes in a full frame.
 pub const FRAME_CONTENT: u64 = 8 << 20;
@@ -172,7 +172,7 @@ impl Compressor {
     /// # Errors
     /// When libzstd fails (out of memory).
     pub fn encode(&mut self, content: &[u8]) -> Result<Vec<u8>, FrameError> {
-        let mut out = Vec::with_capacity(zstd_safe::compress_bound(content.len()));
+        let mut out = Vec::with_capacity(zstd::zstd_safe::compress_bound(content.len()));
         self.0.compress2(&mut out, content).map_err(zstd_error)?;
         Ok(out)
     }
@@ -212,7 +212,7 @@ impl Decompressor {
             });
         }
         // libzstd would go on with whatever frames follow; there must be none.
-        let len = zstd_safe::find_frame_compressed_size(frame).map_err(zstd_error)?;
+        let len = zstd::zstd_safe::find_frame_compressed_size(frame).map_err(zstd_error)?;
         if len != frame.len() {
             return Err(FrameError::Length);
         }
@@ -362,8 +362,8 @@ impl FrameHeader {
     }
 }
 
-fn zstd_error(code: zstd_safe::ErrorCode) -> FrameError {
-    FrameError::Zstd(zstd_safe::get_error_name(code))
+fn zstd_error(code: zstd::zstd_safe::ErrorCode) -> FrameError {
+    FrameError::Zstd(zstd::zstd_safe::get_error_name(code))
 }
 
 #[cfg(test)]

@@ -174,7 +174,7 @@ pub(super) fn check_len(len: u32, content: u64) -> Result<(), FrameError> {
 }
 
 fn longest(content: u64) -> u64 {
-    zstd_safe::compress_bound(content as usize) as u64 + 64
+    zstd::zstd_safe::compress_bound(content as usize) as u64 + 64
 }
 
 /// A read beyond the end means that the file lost its tail since it was measured.

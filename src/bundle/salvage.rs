@@ -114,12 +114,12 @@ fn read_frame(
     expected: Option<u64>,
 ) -> Option<(Vec<u8>, Vec<u8>)> {
     let available = file.size().ok()?.checked_sub(offset)?;
-    let most = zstd_safe::compress_bound(MAX_FRAME_CONTENT as usize) as u64;
+    let most = zstd::zstd_safe::compress_bound(MAX_FRAME_CONTENT as usize) as u64;
     let mut encoded = vec![0; available.min(most) as usize];
     file.read_exact_at(&mut encoded, offset).ok()?;
     let header = FrameHeader::parse(&encoded).ok()?;
     let expected = expected.unwrap_or(header.content_size);
-    let len = zstd_safe::find_frame_compressed_size(encoded.as_slice()).ok()?;
+    let len = zstd::zstd_safe::find_frame_compressed_size(encoded.as_slice()).ok()?;
     let mut content = Vec::new();
     let decoder = &mut Decompressor::default();
     decode(&encoded[..len], expected, false, decoder, &mut content).ok()?;

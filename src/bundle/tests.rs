@@ -96,7 +96,8 @@ impl Sample {
         };
         let mut own = Vec::new();
         let lock_layer = self.put(LOCK_TYPE, lock.to_bytes().unwrap());
-        let lock_manifest = artifact_manifest(LOCK_TYPE, &[lock_layer.clone()], None).unwrap();
+        let lock_manifest =
+            artifact_manifest(LOCK_TYPE, std::slice::from_ref(&lock_layer), None).unwrap();
         let lock_descriptor = artifact_descriptor(LOCK_TYPE, &lock_manifest);
         let mut root = Root {
             info: BundleInfo {
@@ -120,7 +121,8 @@ impl Sample {
         for signature in signatures {
             let layer = self.put(SIGNATURE_TYPE, signature.to_vec());
             let manifest =
-                artifact_manifest(SIGNATURE_TYPE, &[layer.clone()], Some(&subject)).unwrap();
+                artifact_manifest(SIGNATURE_TYPE, std::slice::from_ref(&layer), Some(&subject))
+                    .unwrap();
             listed.push(artifact_descriptor(SIGNATURE_TYPE, &manifest));
             own.push(self.put(media_type::OCI_MANIFEST, manifest));
             own.push(layer);

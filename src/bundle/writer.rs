@@ -67,7 +67,7 @@ impl Plan {
         let most_compressed: u64 = frames
             .map(|n| self.layout.frame(n, &self.contents))
             .filter(|span| !span.stored)
-            .map(|span| zstd_safe::compress_bound(span.content_len() as usize) as u64)
+            .map(|span| zstd::zstd_safe::compress_bound(span.content_len() as usize) as u64)
             .sum();
         (stored + table, stored + table + most_compressed)
     }

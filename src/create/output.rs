@@ -311,7 +311,7 @@ pub(super) fn fingerprint(
         .collect();
     let document = serde_json::json!({
         "tool": TOOL,
-        "zstd": zstd_safe::version_string(),
+        "zstd": zstd::zstd_safe::version_string(),
         "name": request.name,
         "version": request.version,
         "platforms": request.platforms,

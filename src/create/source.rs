@@ -35,7 +35,7 @@ pub(super) struct Sources<'a> {
 
 /// A blob that arrives.
 pub(super) enum Incoming {
-    Registry(BlobStream),
+    Registry(Box<BlobStream>),
     File {
         file: tokio::fs::File,
         left: u64,
@@ -130,7 +130,7 @@ impl<'a> Sources<'a> {
                     .client
                     .blob(repository, &member.digest, range, member.size)
                     .await?;
-                Ok(Incoming::Registry(stream))
+                Ok(Incoming::Registry(Box::new(stream)))
             }
             None => Err(RegistryError::Usage(format!(
                 "nothing provides {}",

@@ -64,11 +64,11 @@ pub(super) async fn push(
         Medium::File(archive) => {
             stream::iter(plan.blobs.iter().map(Ok))
                 .try_for_each_concurrent(request.concurrency.max(1), |blob| {
-                    pusher.from_file(archive, blob)
+                    pusher.push_file(archive, blob)
                 })
                 .await?;
         }
-        Medium::Stream(archive) => pusher.from_stream(archive).await?,
+        Medium::Stream(archive) => pusher.push_stream(archive).await?,
     }
     progress.finish();
     Ok(BlobCounts {
@@ -80,7 +80,7 @@ pub(super) async fn push(
 }
 
 impl Pusher<'_> {
-    async fn from_file<R: ReadAt>(
+    async fn push_file<R: ReadAt>(
         &self,
         archive: &Arc<FileArchive<R>>,
         blob: &PlannedBlob,
@@ -179,7 +179,7 @@ impl Pusher<'_> {
     }
 
     /// Takes everything as it comes.
-    async fn from_stream<R: io::Read + Send>(
+    async fn push_stream<R: io::Read + Send>(
         &self,
         archive: &mut StreamArchive<R>,
     ) -> Result<(), LoadError> {

@@ -159,7 +159,8 @@ fn a_run_that_gets_the_lock_too_late_does_not_touch_the_finished_bundle() {
 
 #[test]
 fn a_file_that_changes_while_it_is_packed_stops_the_run() {
-    let changes: [(&str, fn(&std::path::Path)); 4] = [
+    type Change = fn(&std::path::Path);
+    let changes: [(&str, Change); 4] = [
         ("another content", |file| {
             let content = vec![8; fs::metadata(file).unwrap().len() as usize];
             fs::write(file, content).unwrap();

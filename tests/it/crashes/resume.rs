@@ -336,7 +336,8 @@ fn a_partial_file_that_is_another_file_is_not_touched() {
     let run = Interrupted::new();
     let victim = run.world.path("victim");
     fs::write(&victim, "precious").unwrap();
-    let tampers: [(&str, fn(&Path, &Path)); 4] = [
+    type Tamper = fn(&Path, &Path);
+    let tampers: [(&str, Tamper); 4] = [
         ("a link", |partial, victim| {
             std::os::unix::fs::symlink(victim, partial).unwrap();
         }),

@@ -84,7 +84,6 @@ fn the_commands_of_the_readme_work_as_they_are_written() {
         let printed = std::fs::read_to_string(&output).unwrap();
         assert!(finished.status.success(), "{}\n{printed}", step.command);
         assert_shows(step, &printed);
-        println!("$ {}\n{printed}", step.command);
     }
     assert_eq!(steps.len(), 9);
     assert!(dir.join("receipt.json").exists());

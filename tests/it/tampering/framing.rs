@@ -340,10 +340,11 @@ fn a_small_file_does_not_become_a_large_one() {
     let bundle = Forge::honest().signed_by(bench.key("cosign")).build();
     let stream = stream_of(&bundle);
     // 3 GiB of zeros in a frame of some hundred bytes, and the same as many honest-looking frames.
+    const BLOCKS: u32 = 3 << (30 - 17);
     let block = |last: u32| ((128_u32 << 10) << 3 | 0b010 | last).to_le_bytes()[..3].to_vec();
     let mut blocks = Vec::new();
-    for n in 0..(3 << 30) / (128 << 10) {
-        blocks.extend_from_slice(&block(u32::from(n + 1 == (3 << 30) / (128 << 10))));
+    for n in 1..=BLOCKS {
+        blocks.extend_from_slice(&block(u32::from(n == BLOCKS)));
         blocks.push(0);
     }
     for claims in [3 << 30, stream.len() as u64, FRAME_CONTENT] {

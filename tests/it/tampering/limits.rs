@@ -236,7 +236,7 @@ fn documents_may_have_four_mebibytes() {
         let open = open.replacen("]],", "],", 1);
         let missing = size - open.len() - 2;
         let count = missing / filler.len();
-        let mut text = open + &filler.repeat(count).trim_end_matches(',') + "]}";
+        let mut text = open + filler.repeat(count).trim_end_matches(',') + "]}";
         text.push_str(&" ".repeat(size - text.len()));
         let forge = Forge::default();
         let forge = forge.image("quay.io/a/x:1", OCI, &[&text], &[CONFIG, CONTENT]);
