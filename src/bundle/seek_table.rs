@@ -56,7 +56,7 @@ impl SeekTable {
         out
     }
 
-    /// Reads the number of frames from a footer, the last [`FOOTER`] bytes of a file.
+    /// Reads the number of frames from a footer, the last `FOOTER` bytes of a file.
     ///
     /// # Errors
     /// When it is none, or has another form than a bundle's.

@@ -1,9 +1,9 @@
 //! `create`: from a list of images to one signed file.
 //!
 //! The steps, each in its own file: **resolve** references to digests and fetch the manifests
-//! ([`resolve`]), **assemble** lock, root, signatures and the layout ([`assemble`]), open the
-//! **output** and pick up what an interrupted run left ([`output`]), **transfer** the blobs into
-//! their places ([`transfer`]), then seek table, `fsync`, rename.
+//! (`resolve`), **assemble** lock, root, signatures and the layout (`assemble`), open the
+//! **output** and pick up what an interrupted run left (`output`), **transfer** the blobs into
+//! their places (`transfer`), then seek table, `fsync`, rename.
 //!
 //! Either the whole bundle appears under its name or nothing does.
 

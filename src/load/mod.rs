@@ -1,8 +1,8 @@
 //! `load`: from one signed file into a registry.
 //!
 //! The steps: **open** (signatures, metadata and framing, before any request; [`crate::open`]),
-//! **plan** ([`plan`]: where everything goes, what is there, what clashes), **blobs** ([`blobs`]), then
-//! **manifests**, read back, and only when all of that is done the **tags** ([`manifests`]), and a
+//! **plan** (`plan`: where everything goes, what is there, what clashes), **blobs** (`blobs`), then
+//! **manifests**, read back, and only when all of that is done the **tags** (`manifests`), and a
 //! **receipt**. A load that dies leaves every old tag as it was; run again, it goes on.
 
 mod blobs;
