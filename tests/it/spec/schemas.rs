@@ -19,8 +19,8 @@ use crate::support::{
     tools::{Home, require},
 };
 
-/// The root of a bundle (format.md section 3). Written for this schema alone: the program reads and writes it
-/// in a way of its own.
+// For this schema alone: the program reads and writes a root in a way of its own.
+/// The root of a bundle (format.md section 3).
 #[derive(JsonSchema)]
 #[schemars(rename_all = "camelCase", deny_unknown_fields)]
 #[allow(dead_code)]
