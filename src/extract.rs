@@ -135,7 +135,7 @@ pub fn extract(
         images: selection
             .images
             .iter()
-            .map(|(reference, _)| reference.clone())
+            .map(|(reference, ..)| reference.clone())
             .collect(),
         files: files
             .into_iter()
@@ -147,8 +147,10 @@ pub fn extract(
 
 /// What is to be written.
 struct Selection {
-    images: Vec<(Reference, MemberId)>,
+    images: Vec<(Reference, EntryKind, MemberId)>,
+    /// What is written: that of the images, and plain files.
     members: BTreeSet<MemberId>,
+    of_images: BTreeSet<MemberId>,
     files: Vec<(String, MemberId)>,
 }
 
@@ -158,13 +160,15 @@ fn select(medium: &Medium, only: &[Reference]) -> Result<Selection, ExtractError
     let mut selection = Selection {
         images: Vec::new(),
         members: BTreeSet::new(),
+        of_images: BTreeSet::new(),
         files: Vec::new(),
     };
     for (entry, top) in metadata.root.entries.iter().zip(contents.entries()) {
         match &entry.reference {
             Some(reference) if only.is_empty() || only.contains(reference) => {
-                selection.images.push((reference.clone(), *top));
-                selection.members.extend(contents.closure(*top));
+                let image = (reference.clone(), entry.kind, *top);
+                selection.images.push(image);
+                selection.of_images.extend(contents.closure(*top));
             }
             None if only.is_empty() && entry.kind == EntryKind::Files => {
                 let files = metadata.lock.files.iter();
@@ -179,7 +183,8 @@ fn select(medium: &Medium, only: &[Reference]) -> Result<Selection, ExtractError
     }
     let missing = only
         .iter()
-        .find(|wanted| !selection.images.iter().any(|(found, _)| found == *wanted));
+        .find(|wanted| !selection.images.iter().any(|(found, ..)| found == *wanted));
+    selection.members.extend(&selection.of_images);
     match missing {
         Some(missing) => Err(ExtractError::NotThere(missing.clone())),
         None => Ok(selection),
@@ -234,22 +239,26 @@ impl Selection {
     }
 }
 
-/// An index with each image under its reference.
-fn index_json(medium: &Medium, images: &[(Reference, MemberId)]) -> Result<Vec<u8>, ExtractError> {
+/// An index with each image under its reference, and under containerd's name for container images.
+fn index_json(
+    medium: &Medium,
+    images: &[(Reference, EntryKind, MemberId)],
+) -> Result<Vec<u8>, ExtractError> {
     let contents = &medium.metadata().plan.contents;
     let manifests: Vec<_> = images
         .iter()
-        .map(|(reference, id)| {
+        .map(|(reference, kind, id)| {
             let member = contents.member(*id);
-            json!({
+            let mut listed = json!({
                 "mediaType": contents.media_type(*id),
                 "digest": member.digest,
                 "size": member.size,
-                "annotations": {
-                    "org.opencontainers.image.ref.name": reference.to_string(),
-                    "io.containerd.image.name": reference.to_string(),
-                },
-            })
+                "annotations": {"org.opencontainers.image.ref.name": reference.to_string()},
+            });
+            if *kind == EntryKind::Image {
+                listed["annotations"]["io.containerd.image.name"] = json!(reference.to_string());
+            }
+            listed
         })
         .collect();
     let index = json!({
@@ -278,6 +287,10 @@ fn plain_files(medium: &Medium, selection: &Selection, layout: &Path) -> io::Res
         names.push(name.clone());
     }
     for (_, id) in &selection.files {
+        // It may be a layer of an image as well.
+        if selection.of_images.contains(id) {
+            continue;
+        }
         let blob = layout.join(tar::blob_name(&contents.member(*id).digest));
         // Two files may have the same content.
         match fs::remove_file(blob) {

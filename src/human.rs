@@ -39,6 +39,32 @@ pub fn duration(time: Duration) -> String {
     }
 }
 
+/// A time that something will take at most, as far as can be known: whole seconds, and the minutes
+/// alone when there are ten: `4 s`, `4 min 5 s`, `12 min`, `3 h 7 min`.
+pub fn time_left(time: Duration) -> String {
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        600..3600 => format!("{} min", seconds.div_ceil(60)),
+        _ => duration(Duration::from_secs(seconds)),
+    }
+}
+
+/// A moment of RFC 3339, to the minute: `2026-11-23 04:10 UTC`. Other text stays as it is.
+pub fn moment(timestamp: &str) -> String {
+    match timestamp.parse::<jiff::Timestamp>() {
+        Ok(moment) => moment.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        Err(_) => timestamp.to_owned(),
+    }
+}
+
+/// The beginning of a key's fingerprint, where the whole of it is shown elsewhere:
+/// `SHA256:9f2c3a5b7d1e4f60`. Its digits are the key ID in the names of signature files.
+pub fn short_fingerprint(fingerprint: &str) -> &str {
+    let end = "SHA256:".len() + 16;
+    fingerprint.get(..end).unwrap_or(fingerprint)
+}
+
 /// `1 image`, `41 images`.
 pub fn count(number: usize, singular: &str, plural: &str) -> String {
     let noun = if number == 1 { singular } else { plural };
@@ -92,6 +118,28 @@ mod tests {
         assert_eq!(part_of(0, 0), "0 / 0 B");
         assert_eq!(rate(f64::NAN), "0 B/s");
         assert_eq!(rate(-1.0), "0 B/s");
+    }
+
+    #[test]
+    fn what_is_left_is_told_in_round_numbers() {
+        for (millis, shown) in [
+            (0, "0 s"),
+            (3_001, "4 s"),
+            (245_000, "4 min 5 s"),
+            (601_000, "11 min"),
+            (11_220_000, "3 h 7 min"),
+        ] {
+            assert_eq!(time_left(Duration::from_millis(millis)), shown);
+        }
+    }
+
+    #[test]
+    fn moments_and_fingerprints_are_shortened_and_nothing_else_is() {
+        assert_eq!(moment("2026-11-23T04:10:59Z"), "2026-11-23 04:10 UTC");
+        assert_eq!(moment("yesterday"), "yesterday");
+        let fingerprint = format!("SHA256:{}", "0123456789abcdef".repeat(4));
+        assert_eq!(short_fingerprint(&fingerprint), "SHA256:0123456789abcdef");
+        assert_eq!(short_fingerprint("SHA256:12"), "SHA256:12");
     }
 
     #[test]

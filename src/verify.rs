@@ -15,6 +15,9 @@ use crate::{
     trust::Verified,
 };
 
+/// Blobs that are read at a time at most: each takes a few MiB of memory, and no medium is faster.
+const MOST_WORKERS: usize = 8;
+
 /// Checks signatures, metadata and every blob.
 ///
 /// # Errors
@@ -34,12 +37,15 @@ pub fn verify(
             Medium::Stream(archive) => {
                 let contents = Arc::clone(&archive.metadata().plan.contents);
                 progress.start(contents.members().iter().map(|member| member.size).sum());
+                let mut current = None;
                 while let Some(chunk) = archive.next_chunk().map_err(damaged)? {
-                    if chunk.offset == 0 {
-                        let member = contents.member(chunk.id);
-                        let item = progress.item(&member.digest.short(), member.size);
-                        progress.advance(item, chunk.bytes.len() as u64);
+                    let member = contents.member(chunk.id);
+                    let item = *current
+                        .get_or_insert_with(|| progress.item(&member.digest.short(), member.size));
+                    progress.advance(item, chunk.bytes.len() as u64);
+                    if chunk.last {
                         progress.finish_item(item);
+                        current = None;
                     }
                 }
                 progress.finish();
@@ -98,7 +104,8 @@ pub fn read_all<R: ReadAt>(
             progress.finish_item(item);
         }
     };
-    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let processors = thread::available_parallelism().map_or(1, usize::from);
+    let workers = processors.min(MOST_WORKERS);
     thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(work);

@@ -8,8 +8,8 @@ use xxhash_rust::xxh64::Xxh64;
 use super::{
     contents::{Class, MemberId},
     error::BundleError,
-    frame::{self, BLOCK_HEADER, CHECKSUM, Decompressor, FrameError, RAW_BLOCK, STORED_HEADER},
-    frames::{FileFrames, check_len, cut_short, decode},
+    frame::{self, BLOCK_HEADER, CHECKSUM, FrameDecoder, FrameError, RAW_BLOCK, STORED_HEADER},
+    frames::{FileFrames, check_len, cut_short},
     head::{Accepted, Metadata},
     io_at::ReadAt,
     layout::Span,
@@ -23,6 +23,8 @@ use crate::oci::Hasher;
 const CHECK_WHOLE: u64 = 64 << 20;
 /// Raw blocks that are read at once: about 1 MiB.
 const BLOCKS_AT_ONCE: u64 = 8;
+/// Bytes of a compressed frame that are read, and tar bytes that are decoded, at once.
+const PIECE: u64 = 1 << 20;
 
 /// A bundle in a file, with metadata that was checked.
 #[derive(Debug)]
@@ -137,7 +139,11 @@ impl<R: ReadAt> FileArchive<R> {
             block: 0,
             checksum: Xxh64::new(0),
             ready: VecDeque::new(),
-            decompressor: Decompressor::default(),
+            held: Vec::new(),
+            decoder: FrameDecoder::default(),
+            encoded: Vec::new(),
+            used: 0,
+            decoded: 0,
             started: false,
         }
     }
@@ -190,7 +196,14 @@ pub struct BlobReader<R> {
     block: u64,
     checksum: Xxh64,
     ready: VecDeque<Bytes>,
-    decompressor: Decompressor,
+    /// The last content, until what lies behind it in its frame was checked.
+    held: Vec<Bytes>,
+    decoder: FrameDecoder,
+    /// Bytes of a compressed frame that were read and are not decoded yet.
+    encoded: Vec<u8>,
+    /// Bytes of a compressed frame that were decoded, and tar bytes that came out.
+    used: u64,
+    decoded: u64,
     started: bool,
 }
 
@@ -243,25 +256,13 @@ impl<R: ReadAt> BlobReader<R> {
         if span.stored {
             self.stored_blocks(&span, &mut pieces)?;
         } else {
-            let (encoded, offset) = archive.encoded(self.frame)?;
-            let mut content = Vec::new();
-            decode(
-                &encoded,
-                span.content_len(),
-                false,
-                &mut self.decompressor,
-                &mut content,
-            )
-            .map_err(|error| BundleError::Frame {
-                number: self.frame,
-                offset,
-                error,
-            })?;
-            self.content(&span, 0, Bytes::from(content), &mut pieces)?;
-            self.frame += 1;
+            self.compressed_piece(&span, &mut pieces)?;
+        }
+        self.held.extend(pieces);
+        if self.left == 0 && self.frame < self.end {
+            return Ok(());
         }
         if self.left == 0
-            && self.frame == self.end
             && let Some(hasher) = self.hasher.take()
         {
             let digest = plan.contents.member(self.id).digest;
@@ -270,8 +271,67 @@ impl<R: ReadAt> BlobReader<R> {
                 return Err(BundleError::Digest { digest, offset });
             }
         }
-        self.ready.extend(pieces);
+        self.ready.extend(self.held.drain(..));
         Ok(())
+    }
+
+    /// Decodes the next piece of a compressed frame.
+    fn compressed_piece(
+        &mut self,
+        span: &Span,
+        pieces: &mut Vec<Bytes>,
+    ) -> Result<(), BundleError> {
+        let archive = Arc::clone(&self.archive);
+        let number = self.frame;
+        let (start, end) = (
+            archive.offsets[number as usize],
+            archive.offsets[number as usize + 1],
+        );
+        let wrong = |error| BundleError::Frame {
+            number,
+            offset: start,
+            error,
+        };
+        let len = end - start;
+        let size = PIECE.min(span.content_len() - self.decoded);
+        let mut content = Vec::with_capacity(size as usize);
+        loop {
+            let at = start + self.used;
+            if self.encoded.is_empty() {
+                self.encoded.resize(PIECE.min(end - at) as usize, 0);
+                archive
+                    .source
+                    .read_exact_at(&mut self.encoded, at)
+                    .map_err(cut_short(at))?;
+            }
+            if self.used == 0 {
+                let begun = self.decoder.begin(&self.encoded, span.content_len());
+                begun.map_err(wrong)?;
+            }
+            let used = self.decoder.decode(&self.encoded, &mut content);
+            let used = used.map_err(wrong)?;
+            self.encoded.drain(..used);
+            self.used += used as u64;
+            if self.decoder.has_ended() || self.used == len {
+                break;
+            }
+            // Behind the last content comes the checksum: the frame is read to its end.
+            let full = content.len() as u64 == size;
+            if full && self.decoded + size < span.content_len() {
+                break;
+            }
+        }
+        let from = self.decoded;
+        self.decoded += content.len() as u64;
+        if self.decoder.has_ended() || self.used == len {
+            if self.used != len || !self.decoder.has_ended() {
+                return Err(wrong(FrameError::Length));
+            }
+            self.encoded.clear();
+            (self.used, self.decoded) = (0, 0);
+            self.frame += 1;
+        }
+        self.content(span, from, Bytes::from(content), pieces)
     }
 
     /// Reads some raw blocks of a stored frame.

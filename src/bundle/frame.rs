@@ -6,7 +6,7 @@
 //! Both carry their content size and a checksum, and need a window of at most [`MAX_WINDOW`].
 
 use xxhash_rust::xxh64::Xxh64;
-use zstd_safe::{CCtx, CParameter, DCtx};
+use zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer, ResetDirective};
 
 /// Tar bytes in a full frame.
 pub const FRAME_CONTENT: u64 = 8 << 20;
@@ -230,6 +230,83 @@ impl Decompressor {
     }
 }
 
+/// Decodes one frame piece by piece, in little more memory than its window.
+pub struct FrameDecoder {
+    context: DCtx<'static>,
+    /// Content bytes that are to come.
+    left: u64,
+    ended: bool,
+}
+
+impl std::fmt::Debug for FrameDecoder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FrameDecoder({} bytes to come)", self.left)
+    }
+}
+
+impl Default for FrameDecoder {
+    fn default() -> Self {
+        Self {
+            context: DCtx::create(),
+            left: 0,
+            ended: true,
+        }
+    }
+}
+
+impl FrameDecoder {
+    /// Starts with a frame whose first bytes are `start` (18 of them, or all if it is shorter).
+    ///
+    /// # Errors
+    /// When it is no frame as the format allows, or holds other than `expected` bytes.
+    pub fn begin(&mut self, start: &[u8], expected: u64) -> Result<(), FrameError> {
+        let header = FrameHeader::parse(start)?;
+        if header.content_size != expected || expected > MAX_FRAME_CONTENT {
+            return Err(FrameError::Content {
+                found: header.content_size,
+                expected,
+            });
+        }
+        let reset = self.context.reset(ResetDirective::SessionOnly);
+        reset.map_err(zstd_error)?;
+        self.left = expected;
+        self.ended = false;
+        Ok(())
+    }
+
+    /// Decodes from `encoded` until `content` has no capacity left or `encoded` is used up. Returns
+    /// how much of `encoded` was used.
+    ///
+    /// # Errors
+    /// When the frame is damaged, or holds more or less than it must.
+    pub fn decode(&mut self, encoded: &[u8], content: &mut Vec<u8>) -> Result<usize, FrameError> {
+        let mut input = InBuffer::around(encoded);
+        while !self.ended {
+            let (used, before) = (input.pos(), content.len());
+            let mut output = OutBuffer::around_pos(content, before);
+            let more = self.context.decompress_stream(&mut output, &mut input);
+            self.ended = more.map_err(zstd_error)? == 0;
+            let count = (content.len() - before) as u64;
+            let left = self.left.checked_sub(count);
+            self.left = left.filter(|left| *left == 0 || !self.ended).ok_or({
+                FrameError::Content {
+                    found: count,
+                    expected: self.left,
+                }
+            })?;
+            if count == 0 && input.pos() == used {
+                break;
+            }
+        }
+        Ok(input.pos())
+    }
+
+    /// Whether the frame has come to its end: all content is there and has its checksum.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+}
+
 /// What the header of a frame says (RFC 8878 section 3.1.1.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameHeader {
@@ -388,5 +465,41 @@ mod tests {
         for frame in frames {
             assert!(FrameHeader::parse(frame).is_err(), "{frame:x?}");
         }
+    }
+
+    #[test]
+    fn a_frame_is_decoded_in_pieces_of_any_size() {
+        let content = sample(700_000);
+        let frame = Compressor::new().unwrap().encode(&content).unwrap();
+        let len = content.len() as u64;
+        let decode = |frame: &[u8], piece: usize, room: usize| {
+            let mut decoder = FrameDecoder::default();
+            decoder.begin(&frame[..18], len)?;
+            let (mut at, mut all) = (0, Vec::new());
+            while !decoder.has_ended() && at < frame.len() {
+                let end = frame.len().min(at + piece);
+                let mut some = Vec::with_capacity(room);
+                at += decoder.decode(&frame[at..end], &mut some)?;
+                all.extend(some);
+            }
+            Ok::<_, FrameError>((all, at, decoder.has_ended()))
+        };
+        for (piece, room) in [
+            (1 << 20, 1 << 20),
+            (1000, 1 << 20),
+            (1 << 20, 5000),
+            (77, 3000),
+        ] {
+            let (all, used, ended) = decode(&frame, piece, room).unwrap();
+            assert!(all == content && used == frame.len() && ended);
+        }
+        let (_, _, ended) = decode(&frame[..frame.len() - 1], 1000, 1 << 20).unwrap();
+        assert!(!ended);
+        let mut damaged = frame.clone();
+        *damaged.last_mut().unwrap() ^= 1;
+        assert!(decode(&damaged, 1000, 1 << 20).is_err());
+        let mut decoder = FrameDecoder::default();
+        assert!(decoder.begin(&frame[..18], len + 1).is_err());
+        assert!(decoder.begin(&content[..18], len).is_err());
     }
 }

@@ -4,6 +4,8 @@
 //! decided that the root may be trusted goes on with [`Untrusted::accept`], which reads the
 //! manifests and checks that root, lock, `index.json`, order and framing belong together.
 
+use std::collections::HashMap;
+
 use super::{
     contents::{Contents, Member, Walk},
     error::BundleError,
@@ -259,8 +261,8 @@ impl<F: Frames> Untrusted<F> {
     ) -> Result<Accepted<F>, BundleError> {
         let lock = Lock::parse(&self.lock_bytes)?;
         check_lock(&self.root, &lock)?;
-        let absent = lock.absent.iter().map(|absent| absent.digest);
-        let mut walk = Walk::new(self.own, &self.root, absent)?;
+        let absent: HashMap<_, _> = lock.absent.iter().map(|a| (a.digest, a.size)).collect();
+        let mut walk = Walk::new(self.own, &self.root, absent.keys().copied())?;
         let mut files = None;
         let files_digest = self
             .root
@@ -272,6 +274,15 @@ impl<F: Frames> Untrusted<F> {
             let content = self.stream.blob(&member.digest, member.size)?;
             let document = walk.supply(&content)?;
             visit(&member, walk.media_type(&member), &content, &document);
+            for named in document.children().iter().chain(document.blobs()) {
+                if absent
+                    .get(&named.digest)
+                    .is_some_and(|size| *size != named.size)
+                {
+                    let message = format!("another size of {}, which is left out", named.digest);
+                    return Err(BundleError::LockMismatch(message));
+                }
+            }
             if Some(member.digest) == files_digest {
                 files = Some(document);
             }
@@ -368,9 +379,13 @@ impl<F: Frames> Own<'_, F> {
             return Err(wrong());
         };
         let again = artifact_manifest(artifact_type, std::slice::from_ref(layer), subject)?;
+        // The layer's descriptor says no more than type, digest and size.
+        let plain =
+            layer.annotations.is_empty() && layer.urls.is_empty() && layer.artifact_type.is_none();
         if again != manifest
             || artifact_descriptor(artifact_type, &manifest) != *descriptor
             || layer.media_type != artifact_type
+            || !plain
         {
             return Err(wrong());
         }

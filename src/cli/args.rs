@@ -40,12 +40,19 @@ Examples:
   bundle load demo.bundle.tar.zst --to registry.local:5000 --key cosign.pub
 
 Exit codes:
-  0 done, 1 internal fault, 2 wrong usage or input, 3 the bundle is damaged,
-  4 not trusted, 5 the source failed, 6 the destination failed, 7 local I/O,
-  130 interrupted
+    0   done
+    1   internal fault
+    2   wrong usage or input
+    3   the bundle is damaged or not canonical
+    4   not trusted
+    5   the source failed or is incomplete
+    6   the destination failed or clashes
+    7   local input or output failed
+  130   interrupted
 
-Every option can be given as an environment variable too (each option's help names it), except
-those that weaken trust. Lists are separated by commas there, lists of paths by line ends.";
+Every option can be given as an environment variable too (each option's help
+names it), except those that weaken trust. Lists are separated by commas there,
+lists of paths by line ends.";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -45,13 +45,7 @@ impl Meter {
         line.push_str(&format!("   {}", human::rate(rate)));
         let left = (self.total - done) as f64 / rate;
         if let Ok(left) = Duration::try_from_secs_f64(left) {
-            // Half a second more or less is more than can be known.
-            let left = Duration::from_secs(left.as_secs_f64().ceil() as u64);
-            let left = match left.as_secs() {
-                seconds @ 0..60 => format!("{seconds} s"),
-                _ => human::duration(left),
-            };
-            line.push_str(&format!("   {left} left"));
+            line.push_str(&format!("   {} left", human::time_left(left)));
         }
         if in_flight > 0 {
             line.push_str(&format!("   {in_flight} in flight"));

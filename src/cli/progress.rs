@@ -10,7 +10,7 @@ use std::{
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use super::{
-    escape::escape_to,
+    escape::escape,
     meter::Meter,
     output::{Output, Verbosity},
 };
@@ -21,8 +21,15 @@ use crate::progress::{ItemId, Progress};
 const PLAIN_INTERVAL: Duration = Duration::from_secs(10);
 /// Most bars at a time, the total not counted; more would not fit a small terminal.
 const MAX_BARS: usize = 12;
-/// Width of the names before the bars.
-const LABEL_WIDTH: usize = 30;
+/// Width of the names before the bars, in the templates too.
+const LABEL_WIDTH: usize = 24;
+/// What is in flight. The columns behind the bar have fixed widths, so that all bars are equally
+/// long: 9 characters on a terminal of 80.
+const ITEM: &str = " {prefix:24} {wide_bar} {part:15}                            ";
+/// All of it: the same with rate and time left.
+const TOTAL: &str = " {prefix:24} {wide_bar} {part:15} {rate:>12}{left:15}";
+/// A time left that is longer says nothing but that it is long.
+const LONGEST_LEFT: Duration = Duration::from_secs(100 * 3600);
 
 /// Shows the steps and transfers of a flow through an [`Output`].
 #[derive(Debug)]
@@ -96,7 +103,7 @@ impl TerminalProgress {
             bars.insert_from_back(1, bar)
         };
         bar.set_style(style(template));
-        bar.set_prefix(escape_to(label, LABEL_WIDTH - 1));
+        bar.set_prefix(end_of(label, LABEL_WIDTH));
         bar
     }
 
@@ -112,12 +119,7 @@ impl TerminalProgress {
             .count();
         let without = state.items.values_mut().filter(|item| item.bar.is_none());
         for item in without.take(MAX_BARS.saturating_sub(shown)) {
-            let bar = self.new_bar(
-                item.bytes,
-                &item.label,
-                " {prefix:30} {bar:19} {part}",
-                false,
-            );
+            let bar = self.new_bar(item.bytes, &item.label, ITEM, false);
             bar.set_position(item.done);
             item.bar = Some(bar);
         }
@@ -182,8 +184,7 @@ impl Progress for TerminalProgress {
         state.transfers += 1;
         let number = state.transfers;
         let bar = self.has_bars().then(|| {
-            let template = " {prefix:30} {bar:19} {part}   {rate}{left}";
-            let bar = self.new_bar(total_bytes, "total", template, true);
+            let bar = self.new_bar(total_bytes, "total", TOTAL, true);
             bar.enable_steady_tick(Duration::from_millis(250));
             bar
         });
@@ -271,6 +272,17 @@ impl Drop for TerminalProgress {
     }
 }
 
+/// The end of a name, which tells more than its beginning, in at most `width` characters.
+fn end_of(label: &str, width: usize) -> String {
+    let label = escape(label);
+    match label.chars().count().checked_sub(width) {
+        None | Some(0) => label,
+        Some(beyond) => std::iter::once('…')
+            .chain(label.chars().skip(beyond + 1))
+            .collect(),
+    }
+}
+
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -291,9 +303,10 @@ fn style(template: &str) -> ProgressStyle {
         .with_key(
             "left",
             |state: &ProgressState, out: &mut dyn std::fmt::Write| {
-                // Before anything has arrived there is nothing to guess from.
-                if state.pos() > 0 {
-                    let _ = write!(out, "   {} s left", state.eta().as_secs());
+                // From little that has arrived nothing can be guessed.
+                let enough = state.pos() > state.len().unwrap_or(0) / 200;
+                if enough && state.eta() < LONGEST_LEFT {
+                    let _ = write!(out, "   {} left", human::time_left(state.eta()));
                 }
             },
         )
@@ -404,6 +417,42 @@ mod tests {
         fn flush(&self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn of_a_long_name_the_end_is_shown() {
+        assert_eq!(
+            end_of("quay.io/tigera/cni:v3.16.1", 26),
+            "quay.io/tigera/cni:v3.16.1"
+        );
+        assert_eq!(end_of("quay.io/tigera/cni:v3.16.1", 12), "…cni:v3.16.1");
+        assert_eq!(end_of("a\u{202e}b", 4), "…e}b");
+    }
+
+    #[test]
+    fn the_line_of_the_total_fits_a_terminal_of_80() {
+        let drawn = Arc::default();
+        let terminal = FakeTerminal {
+            width: 80,
+            drawn: Arc::clone(&drawn),
+        };
+        let target = ProgressDrawTarget::term_like(Box::new(terminal));
+        let stream = || Box::new(Stream::default());
+        let output = Output::new(stream(), stream(), target, Verbosity::Normal);
+        let progress = TerminalProgress::new(Arc::new(output));
+        progress.start(1 << 40);
+        let item = progress.item("quay.io/tigera/elasticsearch:v3.16.1", 1 << 40);
+        progress.advance(item, 1 << 39);
+        thread::sleep(Duration::from_millis(600));
+        progress.finish();
+        let drawn = drawn.lock().unwrap();
+        assert!(drawn.contains("…a/elasticsearch:v3.16.1 "), "{drawn}");
+        // The drawing has no line ends: every line fills the width.
+        let (_, total) = drawn
+            .rsplit_once(" total ")
+            .unwrap_or_else(|| panic!("{drawn}"));
+        assert!(total.contains(" left"), "{total}");
+        assert!(" total ".len() + total.chars().count() <= 80, "{total}");
     }
 
     #[test]

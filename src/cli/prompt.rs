@@ -102,7 +102,7 @@ fn unasked(what: &str, error: &io::Error) -> CliError {
         ErrorKind::Interrupted => CliError::interrupted(),
         ErrorKind::UnexpectedEof => CliError::usage(format!("no {what}")),
         _ => CliError::usage(format!("no {what}, and no terminal to ask for it")).hint(
-            "for keys set BUNDLE_KEY_PASSWORD or COSIGN_PASSWORD, \
+            "for keys set BUNDLE_KEY_PASSWORD or COSIGN_PASSWORD\n\
              for registries pass --username NAME --password-stdin",
         ),
     }

@@ -43,7 +43,7 @@ const DEFAULT_VERSION: &str = "0";
 pub struct CreateRequest {
     /// The images and files.
     pub request: Request,
-    /// Keys to sign with; none makes a bundle that says of itself that it is unsigned.
+    /// Keys to sign with, in any order; none makes a bundle that says of itself that it is unsigned.
     pub keys: Vec<SigningKey>,
     /// A lock that pins every digest.
     pub lock: Option<Lock>,
@@ -123,6 +123,9 @@ pub async fn create(
     if create.request.is_empty() {
         return Err(CreateError::Nothing);
     }
+    // So that the order of arguments leaves no trace in the bundle.
+    create.keys.sort_by_key(|key| key.public().fingerprint());
+    create.keys.dedup_by_key(|key| key.public().fingerprint());
     let files = files::hash_all(&create.request)?;
     let fingerprint = output::fingerprint(&create, &files)?;
     let (mut output, resume) = Output::open(&create.output, &fingerprint)?;
@@ -170,7 +173,10 @@ async fn make(
         let root = assembled.root_digest();
         progress.step(
             "signed",
-            &format!("root {root} key {}", key.public().fingerprint()),
+            &format!(
+                "root {root}  key {}",
+                human::short_fingerprint(&key.public().fingerprint())
+            ),
         );
     }
     output.prepare(&assembled)?;

@@ -13,7 +13,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use rustix::fs::{FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::{
+    fs::{FlockOperation, Mode, OFlags, RenameFlags},
+    io::retry_on_intr,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Assembled, CreateError, CreateRequest, Destination, TOOL, files::HashedFile};
@@ -350,7 +353,8 @@ fn open_locked(path: &Path, partial: &Path) -> Result<Option<File>, CreateError>
     if !metadata.is_file() || metadata.nlink() > 1 {
         return Err(CreateError::OutputKind(partial.to_owned()));
     }
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+    let lock = FlockOperation::NonBlockingLockExclusive;
+    match retry_on_intr(|| rustix::fs::flock(&file, lock)) {
         Ok(()) => {}
         Err(rustix::io::Errno::WOULDBLOCK) => return Err(CreateError::Locked(path.to_owned())),
         // Some network file systems have no locks; writing there is still possible.
@@ -369,7 +373,7 @@ fn open_locked(path: &Path, partial: &Path) -> Result<Option<File>, CreateError>
 
 /// Makes the new name durable, on file systems that know this for directories.
 fn sync_directory(directory: &File) -> io::Result<()> {
-    match rustix::fs::fsync(directory) {
+    match retry_on_intr(|| rustix::fs::fsync(directory)) {
         Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOTSUP) => Ok(()),
         done => Ok(done?),
     }

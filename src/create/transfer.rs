@@ -38,8 +38,9 @@ use crate::{
 
 /// Frames of the ordered part that are in memory at once.
 const FRAMES_AT_ONCE: usize = 3;
-/// Pieces of a blob that wait to be written.
-const CHUNKS_AHEAD: usize = 16;
+/// Pieces of a blob that wait to be written; the HTTP client makes them of up to 400 KiB. What waits
+/// is lost if the program is killed.
+const CHUNKS_AHEAD: usize = 4;
 /// How often a blob whose content has not its digest is fetched again.
 const ATTEMPTS: u32 = 3;
 

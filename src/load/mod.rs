@@ -120,12 +120,11 @@ async fn push(
     let counts = blobs::push(client, &mut medium, &plan, request, progress).await?;
     progress.step("sent", &sent_text(&counts));
     let mut pushed = manifests::push(client, &medium, &plan, request).await?;
-    progress.step(
-        "checked",
-        &format!("{} images read back, every digest as signed", pushed.len()),
-    );
+    let images = human::count(pushed.len(), "image", "images");
+    let checked = format!("{images} read back, every digest as signed");
+    progress.step("checked", &checked);
     manifests::tag(client, &medium, &plan, &pushed, request).await?;
-    progress.step("tagged", &format!("{} images", pushed.len()));
+    progress.step("tagged", &images);
     for image in &mut plan.images {
         if let Some(digest) = pushed.remove(&image.destination())
             && digest != image.digest
@@ -146,17 +145,19 @@ fn trusted_text(medium: &Verified<Medium>) -> String {
     let info = &metadata.root.info;
     let signed = medium.decision().accepted.iter();
     let keys: Vec<_> = signed
-        .map(|s| format!("{} ({})", s.name, s.fingerprint))
+        .map(|s| format!("{} ({})", s.name, human::short_fingerprint(&s.fingerprint)))
         .collect();
     let by = if keys.is_empty() {
         "NOT SIGNED".to_owned()
     } else {
         format!("signed by {}", keys.join(", "))
     };
-    let root = metadata.root_digest();
     format!(
-        "{} {}  root {root}  {by}  made {}",
-        info.name, info.version, info.created
+        "{} {}  root {}  {by}  made {}",
+        info.name,
+        info.version,
+        metadata.root_digest().short(),
+        human::moment(&info.created)
     )
 }
 
@@ -183,14 +184,19 @@ fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String 
         .iter()
         .filter(|i| matches!(i.state, ImageState::Keep(_)))
         .count();
-    let mut text = format!("{} images → {}", plan.images.len(), request.relocation.to);
+    let images = human::count(plan.images.len(), "image", "images");
+    let mut text = format!("{images} → {}", request.relocation.to);
     text.push_str(&format!(
-        "\n{count} of {} blobs to send ({}), {there} images are there already",
-        plan.blobs.len(),
+        "\n{count} of {} to send ({})",
+        human::count(plan.blobs.len(), "blob", "blobs"),
         human::bytes(bytes)
     ));
+    if there > 0 {
+        text.push_str(&format!(", {there} of {images} there already"));
+    }
     if kept > 0 {
-        text.push_str(&format!(", {kept} tags are kept as they are"));
+        let tags = human::count(kept, "tag stays", "tags stay");
+        text.push_str(&format!(", {tags} as found"));
     }
     text
 }

@@ -70,7 +70,9 @@ impl ServeError {
                 _ => return None,
             },
             Self::Store { source, .. } => match source.kind() {
-                io::ErrorKind::NotFound => "a read-only registry needs an existing store",
+                io::ErrorKind::NotFound => {
+                    "its parent directory must exist; with --read-only, the store too"
+                }
                 io::ErrorKind::PermissionDenied => {
                     "the store must be writable, or be served read-only"
                 }

@@ -229,6 +229,11 @@ impl TrustError {
             Self::KeyFileExists { .. } => "choose another name with --output-key-prefix",
             Self::PasswordNotText { .. } => "passwords are UTF-8 text",
             Self::SelfCheck => "check the memory of this machine, then sign again",
+            Self::Io { action, cause, .. }
+                if *action == "read" && cause.kind() == io::ErrorKind::NotFound =>
+            {
+                "`bundle keygen` makes a key pair: PREFIX.key signs, PREFIX.pub checks"
+            }
             Self::Io { .. } | Self::Random(_) | Self::Encode => return None,
         };
         Some(hint.to_owned())

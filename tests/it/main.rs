@@ -1,8 +1,15 @@
 //! Tests that run the `bundle` program and the library against real registries and real tools.
 
+mod approval;
 mod cli;
+mod cosign;
 mod crashes;
 mod environment;
+mod other_tools;
+mod readme;
+mod reproducible;
 mod seed_world;
+mod sources;
+mod spec;
 mod support;
 mod tampering;

@@ -37,7 +37,8 @@ Examples:
   bundle create -f bundle.yaml --key cosign.key
   bundle create --images-from images.txt --platform linux/amd64 \\
       --key cosign.key -o calico.bundle.tar.zst
-  bundle create --image alpine --unsigned -o - | ssh gateway 'cat > alpine.bundle.tar.zst'
+  bundle create --image alpine --key cosign.key -o - \\
+      | ssh gateway 'cat > alpine.bundle.tar.zst'
 
 bundle.yaml:
   apiVersion: sneakernet/v1

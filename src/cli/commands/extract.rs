@@ -25,7 +25,7 @@ Examples:
 pub struct ExtractArgs {
     /// The bundle (`-` for standard input)
     pub file: PathBuf,
-    /// The directory to write; it must be empty or not exist
+    /// The directory to write; it must not exist yet
     #[arg(short, long, value_name = "DIR", env = "BUNDLE_OUTPUT_DIR")]
     pub output: PathBuf,
     /// Unpack this image only; may be repeated

@@ -31,7 +31,8 @@ Examples:
   bundle inspect calico.bundle.tar.zst
   bundle inspect calico.bundle.tar.zst quay.io/tigera/cni:v3.16.1
   bundle inspect calico.bundle.tar.zst --raw root > root.json
-  bundle inspect calico.bundle.tar.zst --format json | jq -r '.images[].reference'")]
+  bundle inspect calico.bundle.tar.zst --format json \\
+      | jq -r '.images[].reference'")]
 pub struct InspectArgs {
     /// The bundle (`-` for standard input)
     pub file: PathBuf,
@@ -47,12 +48,9 @@ pub struct InspectArgs {
         value_delimiter = '\n'
     )]
     pub key: Vec<PathBuf>,
-    /// Write a document out as it is: root, index, lock, or the one of an image or a digest
-    #[arg(
-        long,
-        value_name = "root|index|lock|REFERENCE|sha256:…",
-        env = "BUNDLE_RAW"
-    )]
+    /// Write a document out as it is: `root`, `index`, `lock`, `signature`, or the manifest or index
+    /// of a reference or a digest
+    #[arg(long, value_name = "DOCUMENT", env = "BUNDLE_RAW")]
     pub raw: Option<RawDocument>,
 }
 
@@ -128,10 +126,15 @@ fn show(inspection: &Inspection, output: &Output) -> Result<(), CliError> {
     let name = &inspection.bundle;
     output.line(&format!(
         "{} {}   made {}",
-        name.name, name.version, inspection.created
+        name.name,
+        name.version,
+        human::moment(&inspection.created)
     ))?;
     output.line(&format!("root       {}", inspection.root))?;
     output.line(&format!("signature  {}", signature_line(inspection)))?;
+    for signature in &inspection.signatures {
+        output.line(&format!("key        {}", signature.fingerprint))?;
+    }
     let file = inspection
         .file_size
         .map(|size| format!(", a file of {}", human::bytes(size)));
@@ -161,11 +164,8 @@ fn show(inspection: &Inspection, output: &Output) -> Result<(), CliError> {
     }
     output.table(&table)?;
     for file in &inspection.files {
-        output.line(&format!(
-            "file     {}   {}",
-            file.name,
-            human::bytes(file.size)
-        ))?;
+        let size = human::bytes(file.size);
+        output.line(&format!("file       {}   {size}", file.name))?;
     }
     show_absent(&inspection.absent, output)
 }
@@ -173,9 +173,7 @@ fn show(inspection: &Inspection, output: &Output) -> Result<(), CliError> {
 fn signature_line(inspection: &Inspection) -> String {
     if inspection.signature_checked {
         let signed = inspection.signatures.iter();
-        let by: Vec<_> = signed
-            .map(|s| format!("{} ({})", s.key, s.fingerprint))
-            .collect();
+        let by: Vec<_> = signed.map(|s| s.key.as_str()).collect();
         return format!("good, by {}", by.join(", "));
     }
     if inspection.unsigned {

@@ -15,6 +15,7 @@ use crate::{
         table::{Align, Table},
         values::{self, input, is_dash},
     },
+    human,
     load::{self, LoadRequest, MapRule, PathLayout, Place, Receipt, Relocation, TagState},
     registry::{Client, ProxyUse},
 };
@@ -28,8 +29,10 @@ use crate::{
 #[command(after_help = "\
 Examples:
   bundle load calico.bundle.tar.zst --to registry.local:5000 --key cosign.pub
-  bundle load calico.bundle.tar.zst --to harbor.local/mirror --key cosign.pub --dry-run
-  ssh gateway cat calico.bundle.tar.zst | bundle load - --to registry.local:5000 --key cosign.pub
+  bundle load calico.bundle.tar.zst --to harbor.local/mirror --key cosign.pub \\
+      --dry-run
+  ssh gateway cat calico.bundle.tar.zst \\
+      | bundle load - --to registry.local:5000 --key cosign.pub
 
 Where quay.io/tigera/cni:v3.16.1 goes with --to registry.local:5000:
   --layout strip   registry.local:5000/tigera/cni:v3.16.1
@@ -179,7 +182,7 @@ pub async fn run(args: LoadArgs, context: &Context) -> Result<(), CliError> {
     }
     match context.format {
         Format::Json => context.output.json(&receipt),
-        Format::Table => show(&receipt, &context.output),
+        Format::Table => show(&receipt, &args, &context.output),
     }
 }
 
@@ -191,7 +194,7 @@ fn write_receipt(path: &Path, receipt: &Receipt) -> Result<(), CliError> {
         .map_err(|error| CliError::new(Exit::LocalIo, format!("{}: {error}", escape_path(path))))
 }
 
-fn show(receipt: &Receipt, output: &Output) -> Result<(), CliError> {
+fn show(receipt: &Receipt, args: &LoadArgs, output: &Output) -> Result<(), CliError> {
     let mut table = Table::new([
         ("IMAGE", Align::Left),
         ("DIGEST", Align::Left),
@@ -211,8 +214,12 @@ fn show(receipt: &Receipt, output: &Output) -> Result<(), CliError> {
         table.row([image.destination.as_str(), &digest, tag, &image.source]);
     }
     output.table(&table)?;
-    if !receipt.files.is_empty() {
-        output.note("there are plain files in the bundle: bundle extract writes them");
+    if !receipt.files.is_empty() && !receipt.dry_run {
+        let files = human::count(receipt.files.len(), "plain file", "plain files");
+        let bundle = escape_path(&args.file);
+        output.next(&format!(
+            "{files} in the bundle: bundle extract {bundle} --output DIR, with the same key"
+        ));
     }
     Ok(())
 }

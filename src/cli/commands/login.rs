@@ -20,7 +20,8 @@ use crate::{
 #[command(after_help = "\
 Examples:
   bundle login quay.io
-  bundle login registry.local:5000 --username robot --password-stdin < password.txt")]
+  bundle login registry.local:5000 --username robot \\
+      --password-stdin < password.txt")]
 pub struct LoginArgs {
     /// The registry
     #[arg(value_name = "HOST[:PORT]", value_parser = values::host)]

@@ -31,7 +31,9 @@ use crate::{
 Examples:
   bundle plan -f bundle.yaml
   bundle plan --images-from images.txt -o images.lock
-  bundle plan --check          in CI: fails when a tag has moved since bundle.lock was written")]
+  bundle plan --check
+
+In CI, --check fails when a tag has moved since bundle.lock was written.")]
 pub struct PlanArgs {
     /// What goes in.
     #[command(flatten)]
@@ -124,16 +126,19 @@ fn show(lock: &Lock, content_size: u64, output: &Output) -> Result<(), CliError>
     show_absent(&lock.absent, output)
 }
 
-/// The cell with the platforms of an image.
+/// The cell with the platforms of an image; the system is left out where it is Linux.
 pub(super) fn platforms(platforms: &[Platform]) -> String {
-    match platforms {
-        [] => "-".to_owned(),
-        all => all
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(" "),
+    if platforms.is_empty() {
+        return "-".to_owned();
     }
+    let names = platforms.iter().map(|platform| {
+        let name = platform.to_string();
+        match name.strip_prefix("linux/") {
+            Some(architecture) => architecture.to_owned(),
+            None => name,
+        }
+    });
+    names.collect::<Vec<_>>().join(" ")
 }
 
 /// A line for everything that is left out.
@@ -154,7 +159,7 @@ pub(super) fn show_absent(absent: &[Absent], output: &Output) -> Result<(), CliE
                 )
             }
         };
-        output.line(&format!("absent   {}   {why}", absent.digest.short()))?;
+        output.line(&format!("absent     {}   {why}", absent.digest.short()))?;
     }
     Ok(())
 }

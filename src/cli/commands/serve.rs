@@ -14,7 +14,8 @@ use crate::{
 /// Be a registry, where there is none yet
 ///
 /// Serves a directory by the OCI distribution specification until it is interrupted. There is no
-/// authentication: whoever reaches the address may push, unless --read-only says otherwise.
+/// authentication: whoever reaches the address may push, unless --read-only says otherwise. For
+/// more than one machine use Distribution, Harbor or zot.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -21,8 +21,8 @@ use crate::{
 #[command(after_help = "\
 Examples:
   bundle verify calico.bundle.tar.zst --key cosign.pub
-  bundle verify calico.bundle.tar.zst --key maker.pub --key officer.pub --threshold 2 \\
-      --signature calico.bundle.tar.zst.9f2c3a5b7d1e4f60.sigstore.json
+  bundle verify calico.bundle.tar.zst --key maker.pub --key officer.pub \\
+      --threshold 2 --signature calico.bundle.tar.zst.9f2c3a5b7d1e4f60.sigstore.json
   ssh gateway cat calico.bundle.tar.zst | bundle verify - --key cosign.pub")]
 pub struct VerifyArgs {
     /// The bundle (`-` for standard input)
@@ -103,9 +103,8 @@ fn show(checked: &Checked, context: &Context) -> Result<(), CliError> {
             fingerprint,
             origin,
         } = signature;
-        output.line(&format!(
-            "trusted    signed by {key} ({fingerprint}), {origin}"
-        ))?;
+        output.line(&format!("trusted    signed by {key} ({origin})"))?;
+        output.line(&format!("key        {fingerprint}"))?;
     }
     if checked.signatures.is_empty() {
         output.line("NOT SIGNED nobody vouches for this bundle")?;
@@ -115,9 +114,13 @@ fn show(checked: &Checked, context: &Context) -> Result<(), CliError> {
     }
     output.line(&format!("root       {}", checked.root))?;
     output.line(&format!(
-        "verified   {} {}: {}, {} blobs and documents, {}, every digest as signed",
+        "verified   {} {}, made {}",
         checked.name,
         checked.version,
+        human::moment(&checked.created),
+    ))?;
+    output.line(&format!(
+        "           {}, {} blobs and documents, {}, every digest as signed",
         human::count(checked.images, "image", "images"),
         checked.members,
         human::bytes(checked.content_size),

@@ -134,29 +134,23 @@ fn a_file_that_may_not_grow_is_like_a_full_disk() {
     assert_eq!(digest_of(&path), whole);
 }
 
-/// `strace` that lets system calls fail.
-fn strace(inject: &str) -> Vec<String> {
+/// The command under `strace`, which lets its system calls fail; where a file is named, only those
+/// on it.
+fn under_strace(inject: &str, only: Option<&Path>, command: &Command) -> Command {
     let calls = inject.split(':').next().unwrap();
-    let (trace, inject) = (format!("trace={calls}"), format!("inject={inject}"));
-    ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &inject]
-        .map(str::to_owned)
-        .to_vec()
-}
-
-fn under_strace(inject: &str, mut command: Command) -> Command {
-    let mut strace_command = tool("strace");
-    strace_command
-        .args(strace(inject))
-        .arg(command.get_program());
-    strace_command.args(command.get_args());
+    let mut strace = tool("strace");
+    strace.args(["-f", "-qq", "-o", "/dev/null"]);
+    strace.args(["-e", &format!("trace={calls}")]);
+    strace.args(["-e", &format!("inject={inject}")]);
+    if let Some(only) = only {
+        strace.arg("-P").arg(only);
+    }
+    strace.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
-        strace_command.env(name, value.unwrap_or_default());
+        strace.env(name, value.unwrap_or_default());
     }
-    if let Some(directory) = command.get_current_dir() {
-        strace_command.current_dir(directory);
-    }
-    command.env_clear();
-    strace_command
+    strace.current_dir(command.get_current_dir().unwrap());
+    strace
 }
 
 #[test]
@@ -177,7 +171,7 @@ fn create_with_system_calls_that_fail_leaves_no_bundle_and_goes_on() {
         ("fstatfs:error=EIO", "Input/output error"),
     ] {
         let path = world.path("a.bundle.tar.zst");
-        let failed = run(under_strace(inject, world.create(&path))).exits(7);
+        let failed = run(under_strace(inject, None, &world.create(&path))).exits(7);
         assert!(failed.stderr.contains(message), "{inject}: {failed:?}");
         assert!(
             failed.stderr.contains("a.bundle.tar.zst"),
@@ -192,7 +186,7 @@ fn create_with_system_calls_that_fail_leaves_no_bundle_and_goes_on() {
         fs::write(&existing, "an older bundle").unwrap();
         let mut forced = world.create(&existing);
         forced.arg("--force");
-        run(under_strace(inject, forced)).exits(7);
+        run(under_strace(inject, None, &forced)).exits(7);
         let kept = fs::read(&existing).unwrap();
         // The last sync comes after the name has changed; then the new one is there, and whole.
         let new = inject.contains("when=2+") && inject.starts_with("fsync");
@@ -217,13 +211,15 @@ fn calls_that_are_interrupted_are_made_again() {
         "ftruncate:error=EINTR:when=1+2",
     ] {
         let path = world.path("a.bundle.tar.zst");
-        run(under_strace(inject, world.create(&path))).success();
+        let partial = beside(&path, ".partial");
+        run(under_strace(inject, Some(&partial), &world.create(&path))).success();
         assert_eq!(digest_of(&path), whole, "{inject}");
         fs::remove_file(&path).unwrap();
     }
     let target = Source::new("");
     let load = world.load(&whole_path, &target.host());
-    run(under_strace("pread64:error=EINTR:when=1+2", load)).success();
+    let inject = "pread64:error=EINTR:when=1+2";
+    run(under_strace(inject, Some(&whole_path), &load)).success();
     for (name, image) in images() {
         target.client().assert_holds(name, "1", image);
     }
@@ -232,7 +228,7 @@ fn calls_that_are_interrupted_are_made_again() {
 fn verify(world: &World, bundle: &Path) -> Command {
     let mut command = world.home.bundle();
     command.arg("verify").arg(bundle);
-    command.args(["--key", "cosign.pub", "--quiet"]);
+    command.args(world.trust_arguments()).arg("--quiet");
     command
 }
 
@@ -253,9 +249,10 @@ fn a_medium_that_cannot_be_read_is_not_a_damaged_bundle() {
     let target = Source::new("");
     // At once, and somewhere inside a layer (calls are counted for each thread).
     for inject in ["pread64:error=EIO", "pread64:error=EIO:when=3+"] {
-        assert_unreadable(run(under_strace(inject, verify(&world, &bundle))));
+        let verify = verify(&world, &bundle);
+        assert_unreadable(run(under_strace(inject, Some(&bundle), &verify)));
         let load = world.load(&bundle, &target.host());
-        assert_unreadable(run(under_strace(inject, load)));
+        assert_unreadable(run(under_strace(inject, Some(&bundle), &load)));
         for (name, _) in images() {
             assert_eq!(target.client().tags(name), Vec::<String>::new());
         }

@@ -18,8 +18,9 @@ use crate::support::{
 };
 
 const KILLS: u32 = 50;
-/// What the registry had handed out and the program had not yet read: buffers of sockets.
-const ON_THE_WAY: u64 = 4 << 20;
+/// What the registry had handed out and the program had not yet written: up to 2 MiB in the program,
+/// and what the buffers of a connection hold.
+const ON_THE_WAY: u64 = 6 << 20;
 
 /// How long a command takes from its first request on.
 fn time_of(mut running: Running) -> Duration {

@@ -149,9 +149,7 @@ fn a_run_that_gets_the_lock_too_late_does_not_touch_the_finished_bundle() {
         "-e",
         "inject=flock:delay_enter=4000000",
     ];
-    let mut second = world.create_under("strace", &late, &path);
-    second.arg("--retries=0");
-    let second = Running::start(second, Vec::new());
+    let second = Running::start(world.create_under("strace", &late, &path), Vec::new());
     first.finish(PATIENCE).success();
     assert_eq!(digest_of(&path), whole);
     let refused = second.finish(PATIENCE).exits(2);

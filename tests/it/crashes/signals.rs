@@ -35,7 +35,7 @@ fn interrupted(command: Command, hangs: impl Fn() -> bool, signals: &[Signal]) -
 
 #[test]
 fn create_ends_at_once_and_goes_on_later() {
-    let mut world = World::new(images(), "");
+    let mut world = World::signing(images(), "");
     let (_, whole) = world.made("whole.bundle.tar.zst");
     let blob = &images()[1].1.blobs[2];
     let stall = format!("GET:{}:stall=5m:at=1000000", blob.digest);
@@ -66,14 +66,14 @@ fn create_ends_at_once_and_goes_on_later() {
 fn load_ends_at_once_and_goes_on_later() {
     let world = World::new(images(), "");
     let (bundle, _) = world.made("load.bundle.tar.zst");
-    let mut target = Source::new("PUT:/blobs/uploads/:stall=5m:at=500000");
-    let stalled = |target: &Source| {
+    let mut target = Source::new("PUT:/blobs/uploads/:slow=200000");
+    let under_way = |target: &Source| {
         let log = target.log.entries();
-        log.iter().any(|entry| entry.bytes_in >= 500_000)
+        log.iter().any(|entry| entry.bytes_in >= 100_000)
     };
     let finished = interrupted(
         world.load(&bundle, &target.host()),
-        || stalled(&target),
+        || under_way(&target),
         &[Signal::INT],
     );
     assert_eq!(finished.stderr, "error: interrupted\n");

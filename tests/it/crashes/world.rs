@@ -119,20 +119,29 @@ pub struct World {
     pub dir: TempDir,
     pub source: Source,
     pub names: Vec<&'static str>,
+    /// To open a key costs more time than all the rest of a small bundle.
+    signs: bool,
 }
 
 impl World {
-    /// A source with these images.
+    /// A source with these images, for unsigned bundles.
     pub fn new(images: &Images, faults: &str) -> Self {
-        let home = Home::new();
-        home.run_bundle(["keygen", "--no-password", "--quiet"])
-            .success();
         Self {
-            home,
+            home: Home::new(),
+            signs: false,
             dir: temp_dir("crash"),
             source: Source::with(images, faults),
             names: images.iter().map(|(name, _)| *name).collect(),
         }
+    }
+
+    /// The same for signed bundles.
+    pub fn signing(images: &Images, faults: &str) -> Self {
+        let mut world = Self::new(images, faults);
+        let keygen = ["keygen", "--no-password", "--quiet"];
+        world.home.run_bundle(keygen).success();
+        world.signs = true;
+        world
     }
 
     /// A path for a bundle.
@@ -150,13 +159,30 @@ impl World {
     /// Adds the arguments of [`create`](Self::create) to a command that runs the program.
     pub fn create_arguments(&self, command: &mut Command, output: &Path) {
         command
-            .args(["create", "--key", "cosign.key", "--quiet", "-o"])
+            .arg("create")
+            .args(self.signing_arguments())
+            .args(["--quiet", "-o"])
             .arg(output)
             .args(["--name", "crash", "--bundle-version", "1"])
             .env("SOURCE_DATE_EPOCH", EPOCH);
         for name in &self.names {
             command.arg("--image");
             command.arg(format!("{}/{name}:1", self.source.host()));
+        }
+    }
+
+    fn signing_arguments(&self) -> &'static [&'static str] {
+        match self.signs {
+            true => &["--key", "cosign.key"],
+            false => &["--unsigned"],
+        }
+    }
+
+    /// What makes the bundles trusted.
+    pub fn trust_arguments(&self) -> &'static [&'static str] {
+        match self.signs {
+            true => &["--key", "cosign.pub"],
+            false => &["--allow-unsigned"],
         }
     }
 
@@ -183,7 +209,7 @@ impl World {
     pub fn load(&self, bundle: &Path, to: &str) -> Command {
         let mut command = self.home.bundle();
         command.arg("load").arg(bundle).args(["--to", to]);
-        command.args(["--key", "cosign.pub", "--quiet"]);
+        command.args(self.trust_arguments()).arg("--quiet");
         command
     }
 }
