@@ -4,7 +4,10 @@
 use std::{
     path::{Path, PathBuf},
     process::Command,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -79,6 +82,27 @@ pub fn assert_proper(what: &str, watched: &Watched) {
     }
 }
 
+/// Whose keys there are.
+const NAMES: [&str; 2] = ["cosign", "other"];
+
+struct Keys {
+    pair: KeyPair,
+    key: Arc<SigningKey>,
+}
+
+/// One pair each for the whole run: to open a key takes its time, on purpose.
+fn keys() -> &'static [Keys; 2] {
+    static KEYS: OnceLock<[Keys; 2]> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        NAMES.map(|_| {
+            let pair = KeyPair::generate("").expect("a key pair");
+            let key = SigningKey::from_pem(pair.private_pem().as_bytes(), "");
+            let key = Arc::new(key.expect("a key"));
+            Keys { pair, key }
+        })
+    })
+}
+
 /// A place with a key pair and a registry that must not be asked.
 pub struct Bench {
     /// The home of the program; keys `cosign.key`, `cosign.pub`, and of somebody else `other.key`,
@@ -93,9 +117,9 @@ impl Bench {
     /// A new key pair, a new listener.
     pub fn new() -> Self {
         let home = Home::new();
-        for name in ["cosign", "other"] {
-            let pair = KeyPair::generate("").expect("a key pair");
-            pair.write_files(&home.path().join(name)).expect("files");
+        for (name, keys) in NAMES.iter().zip(keys()) {
+            let written = keys.pair.write_files(&home.path().join(name));
+            written.expect("files");
         }
         Self {
             home,
@@ -105,9 +129,9 @@ impl Bench {
     }
 
     /// The private key that belongs to `NAME.pub`.
-    pub fn key(&self, name: &str) -> SigningKey {
-        let file = self.home.path().join(format!("{name}.key"));
-        SigningKey::read_file(&file, "").expect("a key")
+    pub fn key(&self, name: &str) -> Arc<SigningKey> {
+        let at = NAMES.iter().position(|known| *known == name);
+        Arc::clone(&keys()[at.expect("one of the two")].key)
     }
 
     /// Writes a file into the home.

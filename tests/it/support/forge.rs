@@ -4,6 +4,8 @@
 //! Nothing here uses the program's own order or layout: a [`Forge`] writes the members that it is
 //! told, in the order in which it is told, into a canonical tar stream and canonical frames.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use sneakernet::{
     bundle::{
@@ -29,7 +31,7 @@ pub struct Forge {
     documents: Vec<Bytes>,
     blobs: Vec<Bytes>,
     unsigned: bool,
-    keys: Vec<SigningKey>,
+    keys: Vec<Arc<SigningKey>>,
     /// Signatures as they are, in front of those that `keys` make.
     signatures: Vec<Vec<u8>>,
     edit_lock: Option<Edit<Lock>>,
@@ -132,7 +134,7 @@ impl Forge {
     }
 
     /// Signs with this key too.
-    pub fn signed_by(mut self, key: SigningKey) -> Self {
+    pub fn signed_by(mut self, key: Arc<SigningKey>) -> Self {
         self.keys.push(key);
         self
     }
