@@ -21,6 +21,7 @@ mod head;
 mod io_at;
 mod layout;
 mod lock;
+mod names;
 mod packed;
 mod root;
 mod salvage;
@@ -43,10 +44,11 @@ pub use lock::{
     API_VERSION, Absent, AbsentReason, Lock, LockError, LockedFile, LockedImage, Metadata as Name,
     Origin,
 };
+pub use names::{is_bundle_name, is_bundle_version};
 pub use root::{
     BundleInfo, Entry, EntryKind, FILES_TYPE, LOCK_TYPE, MAX_SIGNATURES, OCI_LAYOUT, ROOT_TYPE,
-    Root, RootError, SIGNATURE_TYPE, TITLE, artifact_descriptor, artifact_manifest, check_name,
-    check_version, root_descriptor,
+    Root, RootError, SIGNATURE_TYPE, TITLE, artifact_descriptor, artifact_manifest,
+    root_descriptor,
 };
 pub use salvage::{salvage_compressed, salvage_packed};
 pub use seek_table::SeekTable;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::{is_bundle_name, is_bundle_version, is_time};
 use crate::oci::{
     Descriptor, Digest, Reference, ReferenceError, canonical_json,
     canonical_json::CanonicalJsonError, media_type,
@@ -290,9 +291,12 @@ impl Root {
                 Some(_) => return Err(shape("the annotation that it is unsigned is not `true`")),
             },
         };
-        check_name(&info.name).map_err(RootError::Shape)?;
-        check_version(&info.version).map_err(RootError::Shape)?;
-        check_time(&info.created).map_err(RootError::Shape)?;
+        if !is_bundle_name(&info.name)
+            || !is_bundle_version(&info.version)
+            || !is_time(&info.created)
+        {
+            return Err(shape("its name, version or time is not of the grammar"));
+        }
         let mut listed = index.manifests.into_iter();
         let lock = listed.next().ok_or_else(|| shape("it lists no lock"))?;
         let (lock, kind, reference) = lock.into_parts()?;
@@ -507,55 +511,6 @@ impl<'de> Deserialize<'de> for FirstListed {
 fn order_key(entry: &Entry) -> (bool, String, &str) {
     let name = entry.reference.as_ref().map(ToString::to_string);
     (name.is_none(), name.unwrap_or_default(), entry.kind.word())
-}
-
-/// Checks the name of a bundle: `[a-z0-9][a-z0-9._-]{0,62}`.
-///
-/// # Errors
-/// With a sentence that shows the name.
-pub fn check_name(name: &str) -> Result<(), String> {
-    let first = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    if is_word(name, first, |b| first(b) || b"._-".contains(&b)) {
-        return Ok(());
-    }
-    Err(format!(
-        "`{}` is not a bundle name: up to 63 lower-case letters, digits, `.`, `_`, `-`, \
-         starting with a letter or a digit",
-        name.chars().take(80).collect::<String>().escape_default()
-    ))
-}
-
-/// Checks the version of a bundle: `[A-Za-z0-9][A-Za-z0-9._+-]{0,62}`.
-///
-/// # Errors
-/// With a sentence that shows the version.
-pub fn check_version(version: &str) -> Result<(), String> {
-    let first = |b: u8| b.is_ascii_alphanumeric();
-    if is_word(version, first, |b| first(b) || b"._+-".contains(&b)) {
-        return Ok(());
-    }
-    Err(format!(
-        "`{}` is not a bundle version: up to 63 letters, digits, `.`, `_`, `+`, `-`, \
-         starting with a letter or a digit",
-        version
-            .chars()
-            .take(80)
-            .collect::<String>()
-            .escape_default()
-    ))
-}
-
-fn is_word(text: &str, first: impl Fn(u8) -> bool, other: impl Fn(u8) -> bool) -> bool {
-    text.len() <= 63 && text.bytes().next().is_some_and(first) && text.bytes().all(other)
-}
-
-/// Checks that a time is RFC 3339 in UTC with whole seconds, `2026-11-23T04:10:00Z`.
-fn check_time(time: &str) -> Result<(), String> {
-    let parsed: Result<jiff::Timestamp, _> = time.parse();
-    match parsed {
-        Ok(moment) if moment.to_string() == time && time.len() == 20 => Ok(()),
-        _ => Err("its time is not RFC 3339 in UTC with whole seconds".to_owned()),
-    }
 }
 
 #[cfg(test)]

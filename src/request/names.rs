@@ -1,7 +1,7 @@
 //! The grammars of names that end up in file names and annotations.
 
-/// Longest name or version of a bundle, in bytes.
-const MAX_NAME: usize = 63;
+use crate::bundle::{is_bundle_name, is_bundle_version};
+
 /// Longest name of a carried file, in bytes; every file system has at least this.
 const MAX_FILE_NAME: usize = 128;
 
@@ -37,11 +37,7 @@ pub(super) fn clip(text: &str) -> String {
 /// # Errors
 /// When `name` is not of that grammar.
 pub fn check_bundle_name(name: &str) -> Result<(), NameError> {
-    let lower = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    let ok = name.len() <= MAX_NAME
-        && name.bytes().next().is_some_and(lower)
-        && name.bytes().all(|b| lower(b) || b"._-".contains(&b));
-    ok.then_some(()).ok_or_else(|| {
+    is_bundle_name(name).then_some(()).ok_or_else(|| {
         refuse(
             name,
             "a name for a bundle",
@@ -55,15 +51,7 @@ pub fn check_bundle_name(name: &str) -> Result<(), NameError> {
 /// # Errors
 /// When `version` is not of that grammar.
 pub fn check_bundle_version(version: &str) -> Result<(), NameError> {
-    let ok = version.len() <= MAX_NAME
-        && version
-            .bytes()
-            .next()
-            .is_some_and(|b| b.is_ascii_alphanumeric())
-        && version
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"._+-".contains(&b));
-    ok.then_some(()).ok_or_else(|| {
+    is_bundle_version(version).then_some(()).ok_or_else(|| {
         refuse(
             version,
             "a version for a bundle",

@@ -1,0 +1,26 @@
+//! The grammars of a bundle's name, version and time.
+
+/// Longest name or version, in bytes.
+const LONGEST: usize = 63;
+
+/// Whether `text` can be the name of a bundle: `[a-z0-9][a-z0-9._-]{0,62}`.
+pub fn is_bundle_name(text: &str) -> bool {
+    let first = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    is_word(text, first, |b| first(b) || b"._-".contains(&b))
+}
+
+/// Whether `text` can be the version of a bundle: `[A-Za-z0-9][A-Za-z0-9._+-]{0,62}`.
+pub fn is_bundle_version(text: &str) -> bool {
+    let first = |b: u8| b.is_ascii_alphanumeric();
+    is_word(text, first, |b| first(b) || b"._+-".contains(&b))
+}
+
+/// Whether `text` is RFC 3339 in UTC with whole seconds: `2026-11-23T04:10:00Z`.
+pub(super) fn is_time(text: &str) -> bool {
+    let parsed: Result<jiff::Timestamp, _> = text.parse();
+    parsed.is_ok_and(|moment| moment.to_string() == text && text.len() == 20)
+}
+
+fn is_word(text: &str, first: impl Fn(u8) -> bool, other: impl Fn(u8) -> bool) -> bool {
+    text.len() <= LONGEST && text.bytes().next().is_some_and(first) && text.bytes().all(other)
+}
