@@ -73,17 +73,24 @@ impl<R: ReadAt> FileArchive<R> {
         let packed_len = (0..plan.layout.packed_frames())
             .map(|n| plan.layout.frame(n, &plan.contents).content_len())
             .sum::<u64>();
-        if packed_len <= CHECK_WHOLE {
+        let small = packed_len <= CHECK_WHOLE;
+        if small {
             check_packed(&mut accepted)?;
         }
         let source = Arc::clone(accepted.stream.frames.source());
         let metadata = accepted.metadata;
-        Ok(Self {
+        let archive = Self {
             source,
             metadata,
             offsets,
             packed: PackedReader::default(),
-        })
+        };
+        if !small {
+            archive
+                .packed
+                .check_last(&archive.metadata.plan, &archive)?;
+        }
+        Ok(archive)
     }
 
     /// What the bundle says of itself.

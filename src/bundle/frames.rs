@@ -302,7 +302,7 @@ impl<R: Read> Frames for StreamFrames<R> {
             let block = self.more(BLOCK_HEADER)?;
             let value = u32::from_le_bytes([block[0], block[1], block[2], 0]);
             let len = match (value >> 1 & 3, (value >> 3) as usize) {
-                (1, _) => 1,
+                (1, len) if len <= RAW_BLOCK => 1,
                 (0 | 2, len) if len <= RAW_BLOCK => len,
                 _ => return Err(at(FrameError::Header("a block is not possible"))),
             };

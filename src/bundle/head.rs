@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::{
-    contents::{Contents, Member, Walk},
+    contents::{Contents, Member, MemberId, Walk},
     error::BundleError,
     frame::FRAME_CONTENT,
     frames::Frames,
@@ -19,7 +19,7 @@ use super::{
     tar,
     writer::Plan,
 };
-use crate::oci::{Descriptor, Digest, Document, DocumentKind, EMPTY_CONTENT};
+use crate::oci::{Algorithm, Descriptor, Digest, Document, DocumentKind, EMPTY_CONTENT};
 
 /// Largest manifest of the lock or of a signature, in bytes; real ones have some 700.
 const MAX_OWN_MANIFEST: u64 = 64 << 10;
@@ -113,6 +113,18 @@ impl<F: Frames> TarStream<F> {
                 offset,
                 expected: what.to_owned(),
             })
+        })
+    }
+
+    /// Checks that nothing is left of the frames that were read so far: the packed part ends here.
+    pub(super) fn expect_frame_end(&self) -> Result<(), BundleError> {
+        if self.used == self.buffer.len() {
+            return Ok(());
+        }
+        let expected = "the end of the packed part".to_owned();
+        Err(BundleError::NotCanonical {
+            offset: self.offset,
+            expected,
         })
     }
 
@@ -297,9 +309,17 @@ impl<F: Frames> Untrusted<F> {
             let message = format!("{} is there and left out", absent.digest);
             return Err(BundleError::LockMismatch(message));
         }
-        check_sizes(&lock, &contents)?;
+        // The layout bounds the sum of all sizes, so it comes first.
         let plan = Plan::new(&self.index_json, contents)?;
-        check_cuts(&plan, self.stream.frames.sizes())?;
+        check_sizes(&lock, &plan.contents)?;
+        let read = self.stream.frames.sizes();
+        check_cuts(
+            &plan,
+            &read[..read.len().min(plan.layout.packed_frames() as usize)],
+        )?;
+        if read.len() > plan.layout.packed_frames() as usize {
+            return Err(BundleError::SeekTableMismatch);
+        }
         let metadata = Metadata {
             root: self.root,
             root_bytes: self.root_bytes,
@@ -386,6 +406,7 @@ impl<F: Frames> Own<'_, F> {
             || artifact_descriptor(artifact_type, &manifest) != *descriptor
             || layer.media_type != artifact_type
             || !plain
+            || layer.digest.algorithm() != Algorithm::Sha256
         {
             return Err(wrong());
         }
@@ -503,13 +524,14 @@ fn check_files(lock: &Lock, artifact: Option<&Document>) -> Result<(), BundleErr
 
 /// What the lock says of sizes is what the bundle holds.
 fn check_sizes(lock: &Lock, contents: &Contents) -> Result<(), BundleError> {
+    // Many names may share one image: each is measured once.
+    let mut held: HashMap<MemberId, u64> = HashMap::new();
     for (image, id) in lock.images.iter().zip(contents.entries()) {
-        let held: u64 = contents
-            .closure(*id)
-            .iter()
-            .map(|id| contents.member(*id).size)
-            .sum();
-        if held != image.content_size {
+        let size = |id: &MemberId| contents.member(*id).size;
+        let held = held
+            .entry(*id)
+            .or_insert_with(|| contents.closure(*id).iter().map(size).sum());
+        if *held != image.content_size {
             let reference = image.reference.escape_default().to_string();
             return Err(BundleError::LockMismatch(format!(
                 "another size of {reference}"
@@ -519,13 +541,13 @@ fn check_sizes(lock: &Lock, contents: &Contents) -> Result<(), BundleError> {
     Ok(())
 }
 
-/// The frames read so far are cut where the layout cuts them.
-fn check_cuts(plan: &Plan, sizes: &[(u32, u32)]) -> Result<(), BundleError> {
+/// These first frames are cut where the layout cuts them.
+pub(super) fn check_cuts(plan: &Plan, sizes: &[(u32, u32)]) -> Result<(), BundleError> {
     let mut offset = 0;
     for (number, (len, content)) in (0..).zip(sizes) {
         let fits = number < plan.layout.frames() && {
             let span = plan.layout.frame(number, &plan.contents);
-            span.content_len() == u64::from(*content) && span.member.is_none()
+            span.content_len() == u64::from(*content)
         };
         if !fits {
             return Err(BundleError::Cut { number, offset });

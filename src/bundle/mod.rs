@@ -46,9 +46,9 @@ pub use lock::{
 };
 pub use names::{is_bundle_name, is_bundle_version};
 pub use root::{
-    BundleInfo, Entry, EntryKind, FILES_TYPE, LOCK_TYPE, MAX_SIGNATURES, OCI_LAYOUT, ROOT_TYPE,
-    Root, RootError, SIGNATURE_TYPE, TITLE, artifact_descriptor, artifact_manifest,
-    root_descriptor,
+    BundleInfo, Entry, EntryKind, FILES_TYPE, LOCK_TYPE, MAX_METADATA_BYTES, MAX_SIGNATURES,
+    OCI_LAYOUT, ROOT_TYPE, Root, RootError, SIGNATURE_TYPE, TITLE, artifact_descriptor,
+    artifact_manifest, root_descriptor,
 };
 pub use salvage::{salvage_compressed, salvage_packed};
 pub use seek_table::SeekTable;

@@ -54,6 +54,17 @@ impl PackedReader {
         Ok(bytes.slice(header.len()..header.len() + member.size as usize))
     }
 
+    /// Checks the last packed frame, and with it the end of the stream where that is in it.
+    pub(super) fn check_last(
+        &self,
+        plan: &Plan,
+        frames: &dyn PackedFrames,
+    ) -> Result<(), BundleError> {
+        let number = plan.layout.packed_frames() - 1;
+        let len = plan.layout.frame(number, &plan.contents).content_len();
+        self.frame(plan, number, len, frames).map(|_| ())
+    }
+
     fn tar_bytes(
         &self,
         plan: &Plan,
@@ -66,7 +77,7 @@ impl PackedReader {
         while at < start + len {
             let number = plan.layout.frame_at(at);
             let span = plan.layout.frame(number, &plan.contents);
-            let content = self.frame(number, span.content_len(), frames)?;
+            let content = self.frame(plan, number, span.content_len(), frames)?;
             let from = (at - span.tar.start) as usize;
             let to = content.len().min((start + len - span.tar.start) as usize);
             out.extend_from_slice(&content[from..to]);
@@ -77,6 +88,7 @@ impl PackedReader {
 
     fn frame(
         &self,
+        plan: &Plan,
         number: u32,
         expected: u64,
         frames: &dyn PackedFrames,
@@ -104,6 +116,16 @@ impl PackedReader {
             offset,
             error,
         })?;
+        if number + 1 == plan.layout.frames() {
+            // Nobody else looks at the end of the stream when there is no large blob.
+            let end = content.len() - super::tar::CLOSING as usize;
+            if content[end..].iter().any(|b| *b != 0) {
+                return Err(BundleError::NotCanonical {
+                    offset: plan.layout.tar_len() - super::tar::CLOSING,
+                    expected: "the end of the stream".to_owned(),
+                });
+            }
+        }
         let content = Arc::new(content);
         *last = Some((number, Arc::clone(&content)));
         Ok(content)

@@ -8,7 +8,7 @@ use super::{
     contents::{Class, MemberId},
     error::BundleError,
     frames::{Frames, StreamFrames},
-    head::{Accepted, Metadata},
+    head::{Accepted, Metadata, check_cuts},
     packed::{PackedFrames, PackedReader},
     tar,
 };
@@ -124,6 +124,7 @@ impl<R: Read> StreamArchive<R> {
                 last: true,
             }));
         }
+        stream.expect_frame_end()?;
         let large = self.large.get_or_insert_with(|| {
             let frames = plan.layout.frames_of(id);
             Large {
@@ -177,6 +178,8 @@ impl<R: Read> StreamArchive<R> {
         if plan.layout.packed_frames() == plan.layout.frames() {
             stream.expect(&[0; tar::CLOSING as usize], "the end of the stream")?;
         }
+        stream.expect_frame_end()?;
+        check_cuts(plan, stream.frames.sizes())?;
         let read = stream.frames.sizes().len() as u64;
         if read != u64::from(plan.layout.frames()) {
             return Err(BundleError::SeekTableMismatch);

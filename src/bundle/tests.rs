@@ -381,6 +381,64 @@ fn refused(file: &[u8], what: &str) -> BundleError {
         .unwrap_or_else(|| panic!("{what} was accepted"))
 }
 
+/// A bundle whose packed part has several frames, its documents in the first one.
+fn many_small(blobs: u32, large: bool) -> Vec<u8> {
+    let mut sample = Sample::default();
+    let layers: Vec<_> = (0..blobs)
+        .map(|n| (GZIP, noise(1_000_000, n + 1)))
+        .collect();
+    sample.image("quay.io/a/one:1", &layers);
+    if large {
+        sample.image("quay.io/a/two:1", &[(GZIP, noise(2_000_000, 999))]);
+    }
+    sample.write(&[])
+}
+
+/// Replaces the content of the last packed frame.
+fn with_last_packed(file: &[u8], edit: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let archive = open(file.to_vec()).unwrap();
+    let plan = &archive.metadata().plan;
+    let frames = plan.layout.frames();
+    let number = plan.layout.packed_frames() as usize - 1;
+    let table_at = file.len() - SeekTable::encoded_len(frames) as usize;
+    let mut table = SeekTable::decode(&file[table_at..]).unwrap();
+    let start = table.0[..number]
+        .iter()
+        .map(|(len, _)| *len as usize)
+        .sum::<usize>();
+    let end = start + table.0[number].0 as usize;
+    let mut content = Vec::new();
+    zstd::stream::copy_decode(&file[start..end], &mut content).unwrap();
+    edit(&mut content);
+    let frame = Compressor::new().unwrap().encode(&content).unwrap();
+    table.0[number] = (frame.len() as u32, content.len() as u32);
+    let mut out = [&file[..start], &frame, &file[end..table_at]].concat();
+    out.extend_from_slice(&table.encode());
+    out
+}
+
+#[test]
+fn nothing_hides_behind_the_packed_part() {
+    for large in [false, true] {
+        let file = many_small(12, large);
+        read_stream(&file).unwrap();
+        let smuggled = with_last_packed(&file, |content| {
+            content.extend_from_slice(&tar::header("../../etc/cron.d/x", 0));
+        });
+        refused(&smuggled, "a member behind the packed part");
+    }
+}
+
+#[test]
+fn the_end_of_the_stream_is_looked_at_however_much_is_packed() {
+    let file = many_small(70, false);
+    let changed = with_last_packed(&file, |content| {
+        let end = content.len() - 512;
+        content[end..].copy_from_slice(&tar::header("x", 0));
+    });
+    refused(&changed, "a member in the closing blocks");
+}
+
 /// An edit of the tar stream.
 type Edit = fn(&mut Vec<u8>);
 

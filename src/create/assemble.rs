@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::{CreateError, DEFAULT_NAME, DEFAULT_VERSION, Resolved, ResolvedImage, files};
 use crate::{
     bundle::{
-        API_VERSION, BundleError, BundleInfo, Entry, EntryKind, LOCK_TYPE, Lock, LockedImage, Name,
-        Origin, Plan, Root, SIGNATURE_TYPE, Walk, artifact_descriptor, artifact_manifest,
-        root_descriptor,
+        API_VERSION, BundleError, BundleInfo, Entry, EntryKind, LOCK_TYPE, Lock, LockedImage,
+        MAX_METADATA_BYTES, MAX_SIGNATURES, Name, Origin, Plan, Root, SIGNATURE_TYPE, Walk,
+        artifact_descriptor, artifact_manifest, root_descriptor,
     },
     oci::{Descriptor, Digest, EMPTY_CONTENT, Reference},
     request::{self, Request},
@@ -128,6 +128,7 @@ pub(super) fn assemble(
         members: Vec::new(),
     };
     let lock_bytes = lock.to_bytes().map_err(BundleError::from)?;
+    let lock_len = lock_bytes.len();
     let (lock_descriptor, lock_parts) = own.artifact(LOCK_TYPE, lock_bytes, None)?;
     root.lock = lock_descriptor;
     let root_bytes = root.to_bytes().map_err(BundleError::from)?;
@@ -148,6 +149,22 @@ pub(super) fn assemble(
     let index_json = root
         .index_json(&root_bytes, &signatures)
         .map_err(BundleError::from)?;
+    // A bundle that no reader takes must not leave.
+    for (what, len) in [
+        ("the lock", lock_len),
+        ("the root", root_bytes.len()),
+        ("index.json", index_json.len()),
+    ] {
+        let (size, most) = (len as u64, MAX_METADATA_BYTES);
+        if size > most {
+            return Err(BundleError::TooLarge { what, size, most }.into());
+        }
+    }
+    if signatures.len() > MAX_SIGNATURES {
+        let (what, size, most) = ("the list of signatures", signatures.len(), MAX_SIGNATURES);
+        let (size, most) = (size as u64, most as u64);
+        return Err(BundleError::TooLarge { what, size, most }.into());
+    }
     let contents = walk(members, &root, &resolved)?;
     let plan = Plan::new(&index_json, contents)?;
     Ok(Assembled {

@@ -180,7 +180,10 @@ impl CreateError {
                 Unresolved::Platform { .. } => {
                     Some("choose other platforms for this image in bundle.yaml: {image: REF, platforms: [..]}".into())
                 }
-                Unresolved::Moved { .. } => Some("make the lock anew: bundle plan".into()),
+                Unresolved::Moved { .. } => Some(
+                    "make the lock anew: bundle plan; an interrupted run that is gone on with: --no-resume"
+                        .into(),
+                ),
                 Unresolved::Document { .. } | Unresolved::Content(_) | Unresolved::Depth => None,
             }),
             Self::Lock(_) => Some("make the lock anew: bundle plan; or leave it out: --no-lock".into()),

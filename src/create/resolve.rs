@@ -1,7 +1,7 @@
 //! From references to digests, and from digests to every manifest that belongs to them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -119,7 +119,7 @@ impl<'a> Resolver<'a> {
         let mut results = stream::iter(jobs).buffered(self.concurrency);
         let mut resolved = Resolved::default();
         let mut failed = Vec::new();
-        let mut kept = std::collections::HashSet::new();
+        let mut kept = HashSet::new();
         let mut foreign = BTreeMap::new();
         while let Some((image, result)) = results.next().await {
             match result {
@@ -180,7 +180,12 @@ impl<'a> Resolver<'a> {
         };
         let known_type = pin.map(|locked| locked.media_type.as_str());
         let (digest, media_type, bytes) = match self.manifest(repository, &what, known_type).await {
-            Ok(manifest) => manifest,
+            // A digest means its bytes; of what type they are, the lock has said.
+            Ok((digest, came, bytes)) => (
+                digest,
+                pin.map_or(came, |locked| locked.media_type.clone()),
+                bytes,
+            ),
             Err(error) if error.is_not_found() => {
                 return Err(self.not_found(&image.reference, pin, error).await);
             }
@@ -232,8 +237,18 @@ impl<'a> Resolver<'a> {
                         .await
                 }
                 DocumentKind::Index(children) => {
-                    let (kept, left_out) = choose(children, wanted)?;
+                    let (mut kept, left_out) = choose(children, wanted)?;
                     tree.absent.extend(left_out);
+                    for child in &kept {
+                        let known = child.platform.as_ref().filter(|p| !p.is_unknown());
+                        tree.platforms.extend(known.cloned());
+                    }
+                    // An index may name a child many times, and so may those below it: each is
+                    // looked into once.
+                    let mut seen = HashSet::new();
+                    kept.retain(|child| {
+                        !tree.contents.contains_key(&child.digest) && seen.insert(child.digest)
+                    });
                     let fetches: Vec<_> = kept
                         .iter()
                         .map(|child| self.child(repository, child))
@@ -246,8 +261,6 @@ impl<'a> Resolver<'a> {
                         let near = Vec::new();
                         let (_, media_type, bytes) =
                             result.map_err(|error| Unresolved::Registry { error, near })?;
-                        let known = child.platform.as_ref().filter(|p| !p.is_unknown());
-                        tree.platforms.extend(known.cloned());
                         // The index's own word on the type counts; that the registry says the
                         // same is checked when the document is parsed.
                         let child = Descriptor {
@@ -513,6 +526,13 @@ fn check_pins<'l>(
         };
         if locked.requested_platforms != parse_platforms(image.platforms.as_deref()) {
             return stale(format!("{name} has other platforms in it"));
+        }
+        if image
+            .reference
+            .digest()
+            .is_some_and(|pinned| pinned != locked.digest)
+        {
+            return stale(format!("{name} has another digest in it"));
         }
         pins.insert(reference, locked);
     }

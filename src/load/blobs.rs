@@ -160,6 +160,13 @@ impl Pusher<'_> {
             .await;
         match mount.map_err(|error| self.failed(blob, error))? {
             Mount::Mounted => {
+                // Some registries say that they mounted what they do not have.
+                let exists = self
+                    .client
+                    .blob_exists(repository, &member.digest, member.size);
+                if !exists.await.map_err(|error| self.failed(blob, error))? {
+                    return Ok(Missing::Yes(None));
+                }
                 self.mounted.fetch_add(1, Ordering::Relaxed);
                 Ok(Missing::No)
             }
@@ -319,10 +326,18 @@ impl Pusher<'_> {
         match error {
             RegistryError::Source(error) => match error.downcast::<BundleError>() {
                 Ok(error) => self.damaged(blob, error),
-                Err(error) => self.damaged(blob, BundleError::Io(error)),
+                // The destination's own copy was the source.
+                Err(error) => match error.downcast::<RegistryError>() {
+                    Ok(error) => self.refused(blob, error),
+                    Err(error) => self.damaged(blob, BundleError::Io(error)),
+                },
             },
-            error => LoadError::at(&self.plan.images[blob.image as usize].destination())(error),
+            error => self.refused(blob, error),
         }
+    }
+
+    fn refused(&self, blob: &PlannedBlob, error: RegistryError) -> LoadError {
+        LoadError::at(&self.plan.images[blob.image as usize].destination())(error)
     }
 
     fn failed_in_pipe(&self, blob: &PlannedBlob, error: RegistryError) -> LoadError {

@@ -171,7 +171,7 @@ impl LoadError {
             Self::Relocation(_) => Some("--map FROM=TO gives it another name".into()),
             Self::Destination { error, .. } => error.hint(),
             Self::SparseIndex { .. } => Some(
-                "in Distribution set `validation.manifests.indexes.platforms: none`, \
+                "in Distribution 3 set `validation.manifests.indexes.platforms: none` (version 2 has no such setting), \
                  or make the bundle with all platforms"
                     .into(),
             ),

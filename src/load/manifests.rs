@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    LoadError, LoadRequest,
+    Conflict, LoadError, LoadRequest,
     index::IndexMode,
     plan::{ImageState, LoadPlan, PlannedImage},
 };
@@ -73,6 +73,7 @@ pub(super) async fn tag(
         // Two references may share one destination, with one digest.
         .filter(|image| seen.insert(image.destination()))
         .collect();
+    check_unmoved(client, &images, pushed, request).await?;
     stream::iter(images.into_iter().map(Ok))
         .try_for_each_concurrent(request.concurrency.max(1), |image| async move {
             let Some(tag) = &image.tag else { return Ok(()) };
@@ -91,6 +92,46 @@ pub(super) async fn tag(
                 .map_err(LoadError::at(&name))
         })
         .await
+}
+
+/// The blobs took their time: no tag is moved that somebody else has set meanwhile.
+async fn check_unmoved(
+    client: &Client,
+    images: &[&PlannedImage],
+    pushed: &HashMap<String, Digest>,
+    request: &LoadRequest,
+) -> Result<(), LoadError> {
+    let asked = images.iter().map(|image| async move {
+        let Some(tag) = &image.tag else {
+            return Ok(None);
+        };
+        let (name, what) = (image.destination(), TagOrDigest::Tag(tag.clone()));
+        let head = client.manifest_head(&image.repository, &what).await;
+        let found = head
+            .map_err(LoadError::at(&name))?
+            .and_then(|head| head.digest);
+        let planned = match image.state {
+            ImageState::Replace(digest) => Some(digest),
+            _ => None,
+        };
+        let moved = found.filter(|found| Some(*found) != planned);
+        let moved = moved.filter(|found| pushed.get(&name) != Some(found));
+        Ok::<_, LoadError>(moved.map(|present| Conflict {
+            destination: name,
+            present,
+            wanted: image.digest,
+        }))
+    });
+    let asked: Vec<_> = asked.collect();
+    let moved: Vec<Option<Conflict>> = stream::iter(asked)
+        .buffered(request.concurrency.max(1))
+        .try_collect()
+        .await?;
+    let moved: Vec<Conflict> = moved.into_iter().flatten().collect();
+    if moved.is_empty() {
+        return Ok(());
+    }
+    Err(LoadError::Conflict(moved))
 }
 
 /// An image whose tag is right already: is it really there?

@@ -119,14 +119,14 @@ async fn push(
     }
     let counts = blobs::push(client, &mut medium, &plan, request, progress).await?;
     progress.step("sent", &sent_text(&counts));
-    let mut pushed = manifests::push(client, &medium, &plan, request).await?;
+    let pushed = manifests::push(client, &medium, &plan, request).await?;
     let images = human::count(pushed.len(), "image", "images");
     let checked = format!("{images} read back, every digest as signed");
     progress.step("checked", &checked);
     manifests::tag(client, &medium, &plan, &pushed, request).await?;
     progress.step("tagged", &images);
     for image in &mut plan.images {
-        if let Some(digest) = pushed.remove(&image.destination())
+        if let Some(digest) = pushed.get(&image.destination()).copied()
             && digest != image.digest
         {
             progress.warn(&format!(

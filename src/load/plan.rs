@@ -37,6 +37,8 @@ pub struct PlannedImage {
 pub enum ImageState {
     /// The tag points to it, or (without a tag) the manifest is there.
     Present,
+    /// As [`Self::Present`], but something that its index refers to is not there.
+    Incomplete,
     /// The tag does not exist.
     New,
     /// The tag points to another image and is moved.
@@ -177,7 +179,7 @@ pub(super) async fn make(
     let variants = Variants::find(medium, request.index)?;
     let asked = images
         .into_iter()
-        .map(|image| ask(client, &variants, request, image));
+        .map(|image| ask(client, medium, &variants, request, image));
     let images: Vec<PlannedImage> = stream::iter(asked)
         .buffered(request.concurrency.max(1))
         .try_collect()
@@ -190,7 +192,7 @@ pub(super) async fn make(
                 present,
                 wanted: image.digest,
             }),
-            ImageState::New | ImageState::Present => None,
+            ImageState::New | ImageState::Present | ImageState::Incomplete => None,
         })
         .collect();
     if request.on_conflict == OnConflict::Refuse && !conflicts.is_empty() {
@@ -221,8 +223,33 @@ pub(super) async fn make(
     })
 }
 
+/// Whether the destination has every manifest below an index. (A registry takes a manifest only when
+/// it has its blobs.)
+async fn has_manifests(
+    client: &Client,
+    medium: &Medium,
+    variants: &Variants,
+    image: &PlannedImage,
+) -> Result<bool, LoadError> {
+    let contents = &medium.metadata().plan.contents;
+    for id in contents.closure(image.top) {
+        let member = contents.member(id);
+        let other = id != image.top && member.class == Class::Document;
+        if !other || variants.smaller(id).is_some() {
+            continue;
+        }
+        let what = TagOrDigest::Digest(member.digest);
+        let head = client.manifest_head(&image.repository, &what).await;
+        if head.map_err(LoadError::at(&image.destination()))?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 async fn ask(
     client: &Client,
+    medium: &Medium,
     variants: &Variants,
     request: &LoadRequest,
     mut image: PlannedImage,
@@ -258,7 +285,13 @@ async fn ask(
     };
     image.state = match present {
         None => ImageState::New,
-        Some(digest) if expected.contains(&digest) => ImageState::Present,
+        Some(digest) if expected.contains(&digest) => {
+            // An index may be there without what it names, of a bundle with fewer platforms.
+            match has_manifests(client, medium, variants, &image).await? {
+                true => ImageState::Present,
+                false => ImageState::Incomplete,
+            }
+        }
         Some(digest) if request.on_conflict == OnConflict::Keep => ImageState::Keep(digest),
         Some(digest) => ImageState::Replace(digest),
     };

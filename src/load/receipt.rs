@@ -135,7 +135,7 @@ pub(super) fn make(
             digest: signed,
             reduced_to: (image.digest != signed).then_some(image.digest),
             tag: match image.state {
-                ImageState::Present => TagState::Present,
+                ImageState::Present | ImageState::Incomplete => TagState::Present,
                 ImageState::New => TagState::New,
                 ImageState::Replace(_) => TagState::Replaced,
                 ImageState::Keep(_) => TagState::Kept,

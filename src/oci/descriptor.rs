@@ -81,7 +81,12 @@ impl TryFrom<&spec::Descriptor> for Descriptor {
             ));
         }
         if let Some(data) = from.data() {
-            let bytes = STANDARD.decode(data).unwrap_or_default();
+            let bytes = STANDARD.decode(data).map_err(|error| {
+                format!(
+                    "the embedded data of {} is not base64: {error}",
+                    digest.short()
+                )
+            })?;
             if digest.of_same_algorithm(&bytes) != digest || bytes.len() as u64 != from.size() {
                 let short = digest.short();
                 return Err(format!(

@@ -129,7 +129,7 @@ impl<'de> Visitor<'de> for Value {
             if !self.free_keys
                 && FIELDS
                     .iter()
-                    .any(|field| *field != key && fold(field) == identity)
+                    .any(|field| *field != key && field.eq_ignore_ascii_case(&identity))
             {
                 let message = format!("the key `{shown}` differs from a field only in case");
                 return Err(A::Error::custom(message));
