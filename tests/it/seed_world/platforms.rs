@@ -284,3 +284,22 @@ fn what_is_pinned_by_digest_is_never_made_smaller() {
     let served = sparse.client().manifest("team/app", "1").unwrap();
     assert_eq!(served.bytes, index.bytes);
 }
+
+#[test]
+fn a_later_bundle_with_more_platforms_completes_what_is_there() {
+    let source = Sparse::start();
+    let index = sample_index(32, Family::Oci);
+    source.client().push("team/app", "1", &index);
+    let project = Project::new();
+    let name = format!("{}/team/app:1", source.host);
+    let target = Sparse::start();
+    for platforms in [&["--platform", "linux/amd64"][..], &[]] {
+        let file = project.path("app.bundle.tar.zst");
+        let mut create = project.bundle(["create", "--key", "cosign.key", "--image", &name]);
+        create.args(platforms).args(["--force", "-o"]).arg(&file);
+        run(create).success();
+        let key = project.path("cosign.pub");
+        run(load(&project.home, &file, &key, &target.host)).success();
+    }
+    target.client().assert_holds("team/app", "1", &index);
+}
