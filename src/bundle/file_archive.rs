@@ -24,7 +24,7 @@ const CHECK_WHOLE: u64 = 64 << 20;
 /// Raw blocks that are read at once: about 1 MiB.
 const BLOCKS_AT_ONCE: u64 = 8;
 /// Bytes of a compressed frame that are read, and tar bytes that are decoded, at once.
-const PIECE: u64 = 1 << 20;
+const PIECE: u64 = 256 << 10;
 
 /// A bundle in a file, with metadata that was checked.
 #[derive(Debug)]
