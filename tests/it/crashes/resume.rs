@@ -3,7 +3,7 @@
 
 use std::{
     fs,
-    os::unix::fs::MetadataExt as _,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -24,6 +24,10 @@ use crate::support::{
 
 /// Content that the first frame of a large blob has less, because of the tar header.
 const HEADER: u64 = 512;
+/// Of a frame of a stored blob, in bytes.
+const FRAME_HEADER: usize = 10;
+/// Of a raw block of such a frame, in bytes.
+const BLOCK_HEADER: usize = 3;
 /// Then the order of requests is known.
 const ONE_AT_A_TIME: [&str; 2] = ["--concurrency", "1"];
 
@@ -31,7 +35,7 @@ const ONE_AT_A_TIME: [&str; 2] = ["--concurrency", "1"];
 fn whole_frames_are_kept_and_nothing_else_is_fetched_again() {
     let images = large_images();
     let mut world = World::signing(images, "");
-    let (_, whole) = world.made("whole.bundle.tar.zst");
+    let (whole_path, whole) = world.made("whole.bundle.tar.zst");
     let path = world.path("again.bundle.tar.zst");
     let partial = beside(&path, ".partial");
     let stored = [&images[0].1.blobs[1], &images[0].1.blobs[2]].map(|blob| blob.digest);
@@ -42,11 +46,16 @@ fn whole_frames_are_kept_and_nothing_else_is_fetched_again() {
     let faults = stored.each_ref().map(stall).join(";");
     world.source.restart(&faults);
     let source = &world.source;
-    let on_disk = || fs::metadata(&partial).map_or(0, |file| file.blocks() * 512);
+    // What was sent may still be on its way: what counts is that it is on the disk.
+    let expected = fs::read(&whole_path).unwrap();
+    let kept = kept_parts(&expected, &stored);
     let met = || {
-        stored.iter().all(|digest| source.sent_of(digest) >= 19_000_000)
-            // The small blobs, and two frames of each.
-            && on_disk() >= (10 << 20) + 4 * FRAME
+        let found = fs::read(&partial).unwrap_or_default();
+        let mut parts = kept.iter();
+        parts.all(|part| found.get(part.clone()) == Some(&expected[part.clone()]))
+            && stored
+                .iter()
+                .all(|digest| source.sent_of(digest) >= 19_000_000)
     };
     drop(start_until(
         world.create(&path),
@@ -104,6 +113,24 @@ fn whole_frames_are_kept_and_nothing_else_is_fetched_again() {
     starts.sort_unstable();
     let expected: Vec<u64> = (3..=5).map(|frame| frame * FRAME - HEADER).collect();
     assert_eq!(starts, expected);
+}
+
+/// Where in a bundle the packed frames are, and the first two of each of these stored blobs.
+fn kept_parts(bundle: &[u8], stored: &[Digest]) -> Vec<Range<usize>> {
+    let frames = frame_starts(bundle);
+    let first_of = |digest: &Digest| {
+        let member = format!("blobs/sha256/{}", digest.hex());
+        let mut starts = frames.iter();
+        let found = starts.position(|start| {
+            bundle[start + FRAME_HEADER + BLOCK_HEADER..].starts_with(member.as_bytes())
+        });
+        found.unwrap_or_else(|| panic!("no frame starts with {member}"))
+    };
+    let firsts: Vec<usize> = stored.iter().map(first_of).collect();
+    let packed = *firsts.iter().min().unwrap();
+    let mut parts = vec![0..frames[packed]];
+    parts.extend(firsts.iter().map(|first| frames[*first]..frames[first + 2]));
+    parts
 }
 
 fn start_of(range: &Option<String>) -> u64 {
@@ -215,14 +242,13 @@ fn frame_starts(bundle: &[u8]) -> Vec<usize> {
 
 /// Changes a byte of a stored frame and puts the checksum right.
 fn forged_stored_frame(frame: &[u8], at_content: usize) -> Vec<u8> {
-    const FRAME_HEADER: usize = 10;
     const BLOCK: usize = 128 << 10;
     let mut frame = frame.to_vec();
-    frame[FRAME_HEADER + 3 + at_content] ^= 1;
+    frame[FRAME_HEADER + BLOCK_HEADER + at_content] ^= 1;
     let end = frame.len() - 4;
     let mut content = Vec::new();
-    for block in frame[FRAME_HEADER..end].chunks(3 + BLOCK) {
-        content.extend_from_slice(&block[3..]);
+    for block in frame[FRAME_HEADER..end].chunks(BLOCK_HEADER + BLOCK) {
+        content.extend_from_slice(&block[BLOCK_HEADER..]);
     }
     let checksum = xxh64(&content, 0) as u32;
     frame[end..].copy_from_slice(&checksum.to_le_bytes());
@@ -247,7 +273,11 @@ fn a_partial_file_that_was_tampered_with_makes_no_other_bundle() {
     // Of the frames, the first is packed, the next two are stored blobs; the last but one holds
     // most of the compressed text.
     let stored = run.frame(1);
-    assert_eq!(stored[10 + 3..][..6], *b"blobs/", "a stored frame");
+    assert_eq!(
+        stored[FRAME_HEADER + BLOCK_HEADER..][..6],
+        *b"blobs/",
+        "a stored frame"
+    );
     for (what, at) in [("content", 1000), ("tar header", 136)] {
         let frame = forged_stored_frame(stored, at);
         forged.push((what, run.with_frame(1, &frame)));
