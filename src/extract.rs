@@ -10,7 +10,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    bundle::{BundleError, EntryKind, MemberId, tar},
+    bundle::{BundleError, EntryKind, Lock, LockedFile, MemberId, tar},
     oci::{Reference, canonical_json, media_type},
     open::Medium,
     progress::Progress,
@@ -25,6 +25,9 @@ pub enum ExtractError {
     /// An image is not in the bundle.
     #[error("{0} is not in the bundle")]
     NotThere(Reference),
+    /// A file has a name that no file can have.
+    #[error("{0}")]
+    Name(String),
     /// The bundle is damaged.
     #[error("{0}")]
     Bundle(#[from] BundleError),
@@ -45,7 +48,7 @@ impl ExtractError {
             Self::Exists(_) => Some("name a directory that does not exist yet".into()),
             Self::NotThere(_) => Some("bundle inspect lists what is in it".into()),
             Self::Bundle(error) => error.hint(),
-            Self::Write { .. } => None,
+            Self::Name(_) | Self::Write { .. } => None,
         }
     }
 }
@@ -61,8 +64,9 @@ pub struct Extracted {
     pub bytes: u64,
 }
 
-/// Writes the images of a bundle (all, or those of `only`) as an OCI image layout to the new
-/// directory `target`, and with all images the plain files, into `target/files`.
+/// Writes the images and charts of a bundle (all, or those of `only`) as an OCI image layout to the new
+/// directory `target`. With all of them come the plain files (`target/files`), the charts' archives
+/// (`target/charts`) and the values files (`target/values/NAMESPACE/RELEASE`).
 ///
 /// # Errors
 /// When the target exists, an image is not there, the bundle is damaged or writing fails. The target appears only
@@ -137,10 +141,7 @@ pub fn extract(
             .iter()
             .map(|(reference, ..)| reference.clone())
             .collect(),
-        files: files
-            .into_iter()
-            .map(|name| target.join("files").join(name))
-            .collect(),
+        files: files.into_iter().map(|path| target.join(path)).collect(),
         bytes,
     })
 }
@@ -151,7 +152,8 @@ struct Selection {
     /// What is written: that of the images, and plain files.
     members: BTreeSet<MemberId>,
     of_images: BTreeSet<MemberId>,
-    files: Vec<(String, MemberId)>,
+    /// Where they are written, and what.
+    files: Vec<(PathBuf, MemberId)>,
 }
 
 fn select(medium: &Medium, only: &[Reference]) -> Result<Selection, ExtractError> {
@@ -170,15 +172,20 @@ fn select(medium: &Medium, only: &[Reference]) -> Result<Selection, ExtractError
                 selection.images.push(image);
                 selection.of_images.extend(contents.closure(*top));
             }
-            None if only.is_empty() && entry.kind == EntryKind::Files => {
-                let files = metadata.lock.files.iter();
-                let found = files.filter_map(|f| Some((f.name.clone(), contents.find(&f.digest)?)));
-                selection.files.extend(found);
-                selection
-                    .members
-                    .extend(selection.files.iter().map(|(_, id)| *id));
-            }
             _ => {}
+        }
+    }
+    if only.is_empty() {
+        for (directory, file) in named_files(&metadata.lock) {
+            let Some(id) = contents.find(&file.digest) else {
+                continue;
+            };
+            // Only a single path component is a name: the request checked it, and a foreign bundle
+            // is checked here.
+            crate::request::check_file_name(&file.name)
+                .map_err(|error| ExtractError::Name(error.to_string()))?;
+            selection.files.push((directory.join(&file.name), id));
+            selection.members.insert(id);
         }
     }
     let missing = only
@@ -189,6 +196,22 @@ fn select(medium: &Medium, only: &[Reference]) -> Result<Selection, ExtractError
         Some(missing) => Err(ExtractError::NotThere(missing.clone())),
         None => Ok(selection),
     }
+}
+
+/// All files of a bundle that have names, with the directories that they are written to.
+fn named_files(lock: &Lock) -> Vec<(PathBuf, &LockedFile)> {
+    let files = lock.files.iter().map(|file| (PathBuf::from("files"), file));
+    let charts = lock.charts.iter();
+    let charts = charts.map(|chart| (PathBuf::from("charts"), &chart.archive));
+    let values = lock.releases.iter().flat_map(|release| {
+        // Both are labels, which the lock's reader has checked.
+        let directory = Path::new("values")
+            .join(&release.namespace)
+            .join(&release.name);
+        let values = release.values.iter();
+        values.map(move |file| (directory.clone(), file))
+    });
+    files.chain(charts).chain(values).collect()
 }
 
 impl Selection {
@@ -269,25 +292,28 @@ fn index_json(
     Ok(canonical_json::to_vec(&index).map_err(BundleError::from)?)
 }
 
-/// Gives the plain files their names, beside the layout's blobs. Only a single path component is a
-/// name; the request checked it, and a foreign bundle is checked here.
-fn plain_files(medium: &Medium, selection: &Selection, layout: &Path) -> io::Result<Vec<String>> {
-    if selection.files.is_empty() {
-        return Ok(Vec::new());
-    }
-    let directory = layout.join("files");
-    fs::create_dir(&directory)?;
+/// Gives the files their names, beside the layout's blobs.
+fn plain_files(
+    medium: &Medium,
+    selection: &Selection,
+    layout: &Path,
+) -> io::Result<Vec<PathBuf>> {
     let contents = &medium.metadata().plan.contents;
-    let mut names = Vec::new();
-    for (name, id) in &selection.files {
-        crate::request::check_file_name(name)
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+    let mut paths = Vec::new();
+    for (path, id) in &selection.files {
+        if let Some(directory) = path.parent() {
+            fs::create_dir_all(layout.join(directory))?;
+        }
         let blob = layout.join(tar::blob_name(&contents.member(*id).digest));
-        fs::copy(blob, directory.join(name))?;
-        names.push(name.clone());
+        let to = layout.join(path);
+        if fs::symlink_metadata(&to).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        fs::copy(blob, to)?;
+        paths.push(path.clone());
     }
     for (_, id) in &selection.files {
-        // It may be a layer of an image as well.
+        // It may be a part of an image or a chart as well.
         if selection.of_images.contains(id) {
             continue;
         }
@@ -298,5 +324,5 @@ fn plain_files(medium: &Medium, selection: &Selection, layout: &Path) -> io::Res
             _ => {}
         }
     }
-    Ok(names)
+    Ok(paths)
 }

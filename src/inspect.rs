@@ -4,7 +4,10 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::{
-    bundle::{API_VERSION, Absent, LockedFile, LockedImage, MemberId, Name, SIGNATURE_TYPE},
+    bundle::{
+        API_VERSION, Absent, LockedChart, LockedFile, LockedImage, MemberId, Name, Release,
+        SIGNATURE_TYPE,
+    },
     load::ReceiptSignature,
     oci::{Digest, Reference},
     open::Medium,
@@ -43,6 +46,10 @@ pub struct Inspection {
     pub members: usize,
     /// The images.
     pub images: Vec<InspectedImage>,
+    /// The charts.
+    pub charts: Vec<LockedChart>,
+    /// How they are to be installed.
+    pub releases: Vec<Release>,
     /// Plain files.
     pub files: Vec<LockedFile>,
     /// What was left out, and why.
@@ -73,11 +80,13 @@ pub fn inspect(medium: &Medium, embedded: usize, decision: Option<&Decision>) ->
     for id in closures.iter().flatten() {
         users[*id as usize] += 1;
     }
+    let entries = metadata.root.entries.iter().zip(&closures);
+    let of_images = entries.filter(|(entry, _)| entry.kind.is_image_or_artifact());
     let images = metadata
         .lock
         .images
         .iter()
-        .zip(&closures)
+        .zip(of_images.map(|(_, closure)| closure))
         .map(|(locked, closure)| {
             let own = closure.iter().filter(|id| users[**id as usize] == 1);
             InspectedImage {
@@ -106,6 +115,8 @@ pub fn inspect(medium: &Medium, embedded: usize, decision: Option<&Decision>) ->
         content_size: contents.members().iter().map(|member| member.size).sum(),
         members: contents.members().len(),
         images: images.collect(),
+        charts: metadata.lock.charts.clone(),
+        releases: metadata.lock.releases.clone(),
         files: metadata.lock.files.clone(),
         absent: metadata.lock.absent.clone(),
     }

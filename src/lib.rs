@@ -3,11 +3,15 @@
 #![forbid(unsafe_code)]
 
 pub mod bundle;
+pub mod check;
 pub mod cli;
 pub mod create;
 pub mod extract;
+pub mod handoff;
+pub mod helm;
 pub mod human;
 pub mod inspect;
+pub mod installation;
 pub mod load;
 pub mod oci;
 pub mod open;

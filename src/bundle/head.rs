@@ -4,7 +4,7 @@
 //! decided that the root may be trusted goes on with [`Untrusted::accept`], which reads the
 //! manifests and checks that root, lock, `index.json`, order and framing belong together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{
     contents::{Contents, Member, MemberId, Walk},
@@ -14,7 +14,7 @@ use super::{
     lock::Lock,
     root::{
         self, EntryKind, LOCK_TYPE, MAX_METADATA_BYTES, OCI_LAYOUT, Root, SIGNATURE_TYPE,
-        artifact_descriptor, artifact_manifest,
+        artifact_descriptor, artifact_manifest, files_artifact,
     },
     tar,
     writer::Plan,
@@ -275,13 +275,6 @@ impl<F: Frames> Untrusted<F> {
         check_lock(&self.root, &lock)?;
         let absent: HashMap<_, _> = lock.absent.iter().map(|a| (a.digest, a.size)).collect();
         let mut walk = Walk::new(self.own, &self.root, absent.keys().copied())?;
-        let mut files = None;
-        let files_digest = self
-            .root
-            .entries
-            .iter()
-            .find(|entry| entry.kind == EntryKind::Files)
-            .map(|entry| entry.descriptor.digest);
         while let Some(member) = walk.next_document() {
             let content = self.stream.blob(&member.digest, member.size)?;
             let document = walk.supply(&content)?;
@@ -295,11 +288,7 @@ impl<F: Frames> Untrusted<F> {
                     return Err(BundleError::LockMismatch(message));
                 }
             }
-            if Some(member.digest) == files_digest {
-                files = Some(document);
-            }
         }
-        check_files(&lock, files.as_ref())?;
         let contents = walk.finish()?;
         if let Some(absent) = lock
             .absent
@@ -311,7 +300,7 @@ impl<F: Frames> Untrusted<F> {
         }
         // The layout bounds the sum of all sizes, so it comes first.
         let plan = Plan::new(&self.index_json, contents)?;
-        check_sizes(&lock, &plan.contents)?;
+        check_sizes(&self.root, &lock, &plan.contents)?;
         let read = self.stream.frames.sizes();
         check_cuts(
             &plan,
@@ -466,73 +455,88 @@ fn check_lock(root: &Root, lock: &Lock) -> Result<(), BundleError> {
     if info.created != lock.created {
         return differ("another time");
     }
-    let images = root
-        .entries
-        .iter()
-        .filter(|entry| entry.kind != EntryKind::Files);
-    let listed = images.map(|entry| {
-        let name = entry
-            .reference
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default();
-        (
-            name,
-            entry.descriptor.digest,
-            entry.descriptor.size,
-            entry.descriptor.media_type.clone(),
-        )
-    });
-    let locked = lock.images.iter().map(|image| {
-        (
-            image.reference.clone(),
-            image.digest,
-            image.size,
-            image.media_type.clone(),
-        )
-    });
-    if !listed.eq(locked) {
+    let listed = |is_chart: bool| {
+        let entries = root.entries.iter();
+        let entries = entries.filter(move |entry| (entry.kind == EntryKind::Chart) == is_chart);
+        entries.filter_map(|entry| Some((entry.reference.as_ref()?.to_string(), &entry.descriptor)))
+    };
+    let is_of = |(reference, descriptor): (String, &Descriptor),
+                 locked: (&String, &Digest, u64, &String)| {
+        let found = (&reference, &descriptor.digest, descriptor.size);
+        found == (locked.0, locked.1, locked.2) && descriptor.media_type == *locked.3
+    };
+    let images = lock.images.iter();
+    let images = images.map(|i| (&i.reference, &i.digest, i.size, &i.media_type));
+    if lock.images.len() != listed(false).count()
+        || !listed(false).zip(images).all(|(listed, locked)| is_of(listed, locked))
+    {
         return differ("other images");
     }
-    let sets = root
-        .entries
-        .iter()
-        .filter(|entry| entry.kind == EntryKind::Files)
-        .count();
-    if sets != usize::from(!lock.files.is_empty()) {
+    let charts = lock.charts.iter();
+    let charts = charts.map(|c| (&c.reference, &c.digest, c.size, &c.media_type));
+    if lock.charts.len() != listed(true).count()
+        || !listed(true).zip(charts).all(|(listed, locked)| is_of(listed, locked))
+    {
+        return differ("other charts");
+    }
+    check_own_entries(root, lock)
+}
+
+/// The artifacts of files and releases follow from the lock.
+fn check_own_entries(root: &Root, lock: &Lock) -> Result<(), BundleError> {
+    let differ = |what: &str| Err(BundleError::LockMismatch(what.to_owned()));
+    let of_kind = |kind| {
+        let entries = root.entries.iter().filter(move |entry| entry.kind == kind);
+        entries.map(|entry| entry.descriptor.clone())
+    };
+    let mut files = Vec::new();
+    if !lock.files.is_empty() {
+        files.push(files_artifact(&lock.files)?.0);
+    }
+    if !of_kind(EntryKind::Files).eq(files) {
         return differ("other files");
+    }
+    let charts = root.entries.iter().filter(|e| e.kind == EntryKind::Chart);
+    let charts: HashMap<String, &Descriptor> = charts
+        .filter_map(|entry| Some((entry.reference.as_ref()?.to_string(), &entry.descriptor)))
+        .collect();
+    let mut releases = Vec::new();
+    for release in &lock.releases {
+        let Some(chart) = charts.get(&release.chart) else {
+            return differ("a release of a chart that is not there");
+        };
+        releases.push(release.artifact(chart)?.descriptor);
+    }
+    releases.sort_by_key(|descriptor| descriptor.digest.to_string());
+    if !of_kind(EntryKind::Release).eq(releases) {
+        return differ("other releases");
+    }
+    let values = lock.releases.iter().flat_map(|release| &release.values);
+    let own: HashSet<_> = lock.files.iter().chain(values).map(|f| f.digest).collect();
+    if lock.absent.iter().any(|absent| own.contains(&absent.digest)) {
+        return differ("a file that is there and left out");
     }
     Ok(())
 }
 
-/// The lock's files are the layers of the files artifact, and nothing else is in it.
-fn check_files(lock: &Lock, artifact: Option<&Document>) -> Result<(), BundleError> {
-    let Some(artifact) = artifact else {
-        return Ok(());
-    };
-    let layers = artifact.blobs().skip(1);
-    let listed = layers.map(|l| (l.digest, l.size, l.annotations.get(root::TITLE).cloned()));
-    let locked = lock
-        .files
-        .iter()
-        .map(|f| (f.digest, f.size, Some(f.name.clone())));
-    if listed.eq(locked) && artifact.artifact_type.as_deref() == Some(root::FILES_TYPE) {
-        return Ok(());
-    }
-    Err(BundleError::LockMismatch("other files".to_owned()))
-}
-
 /// What the lock says of sizes is what the bundle holds.
-fn check_sizes(lock: &Lock, contents: &Contents) -> Result<(), BundleError> {
+fn check_sizes(root: &Root, lock: &Lock, contents: &Contents) -> Result<(), BundleError> {
     // Many names may share one image: each is measured once.
     let mut held: HashMap<MemberId, u64> = HashMap::new();
-    for (image, id) in lock.images.iter().zip(contents.entries()) {
+    let sizes = lock.images.iter().map(|i| (&i.reference, i.content_size));
+    let sizes: HashMap<_, _> = sizes
+        .chain(lock.charts.iter().map(|c| (&c.reference, c.content_size)))
+        .collect();
+    for (entry, id) in root.entries.iter().zip(contents.entries()) {
+        let Some(reference) = entry.reference.as_ref().map(ToString::to_string) else {
+            continue;
+        };
         let size = |id: &MemberId| contents.member(*id).size;
         let held = held
             .entry(*id)
             .or_insert_with(|| contents.closure(*id).iter().map(size).sum());
-        if *held != image.content_size {
-            let reference = image.reference.escape_default().to_string();
+        if sizes.get(&reference) != Some(held) {
+            let reference = reference.escape_default();
             return Err(BundleError::LockMismatch(format!(
                 "another size of {reference}"
             )));

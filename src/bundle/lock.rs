@@ -3,9 +3,12 @@
 //! It is an artifact in every bundle and the file `bundle.lock` beside a bundle.yaml; both are the
 //! same canonical JSON.
 
+use std::collections::HashSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::{names::is_dns_name, release::Release};
 use crate::oci::{Digest, Platform, canonical_json, canonical_json::CanonicalJsonError};
 
 /// `apiVersion` of the documents of this format.
@@ -20,6 +23,9 @@ pub struct Lock {
     pub absent: Vec<Absent>,
     /// Always `sneakernet/v1`.
     pub api_version: String,
+    /// The charts, sorted by reference.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charts: Vec<LockedChart>,
     /// When the references were resolved: RFC 3339, UTC, whole seconds.
     pub created: String,
     /// Plain files, sorted by name.
@@ -34,6 +40,9 @@ pub struct Lock {
     /// Platforms that were chosen for all images; empty means all that each image has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<Platform>,
+    /// How the charts are to be installed, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub releases: Vec<Release>,
 }
 
 /// Name and version of a bundle.
@@ -72,6 +81,73 @@ pub struct LockedImage {
     pub size: u64,
 }
 
+/// One Helm chart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LockedChart {
+    /// The version of what it installs, where it says one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub app_version: Option<String>,
+    /// The packaged chart, byte for byte as its publisher made it.
+    pub archive: LockedFile,
+    /// Bytes of all content that the bundle holds for it.
+    pub content_size: u64,
+    /// Dependencies that were fetched to package a directory, sorted by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<FetchedDependency>,
+    /// Digest of its manifest.
+    pub digest: Digest,
+    /// Media type of its manifest.
+    pub media_type: String,
+    /// Its name.
+    pub name: String,
+    /// Who signed it, where its provenance was verified with a keyring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<String>,
+    /// Its reference in the bundle; `+` in a version is `_` in a tag, as Helm has it.
+    pub reference: String,
+    /// Who asked for it.
+    pub requested_by: Vec<Origin>,
+    /// Size of its manifest in bytes.
+    pub size: u64,
+    /// Where it came from: a repository's URL, `oci://…`, or the name of a file or directory.
+    pub source: String,
+    /// What its repository's index says of the archive's digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_digest: Option<SourceDigest>,
+    /// Its version, as its publisher wrote it.
+    pub version: String,
+}
+
+/// What an index.yaml says of a digest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "camelCase", deny_unknown_fields)]
+pub enum SourceDigest {
+    /// The one that the archive has.
+    Match,
+    /// Another one; the user accepted that.
+    Mismatch {
+        /// What the index says.
+        said: String,
+    },
+    /// Nothing.
+    Missing,
+}
+
+/// A dependency that was not in the chart's directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FetchedDependency {
+    /// Digest of its archive.
+    pub digest: Digest,
+    /// Its name.
+    pub name: String,
+    /// Where it was fetched.
+    pub repository: String,
+    /// Its version, as its publisher wrote it.
+    pub version: String,
+}
+
 /// A plain file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -97,6 +173,31 @@ pub enum Origin {
         /// The file, as it was named.
         path: String,
     },
+    /// In an object that a chart makes.
+    Rendered {
+        /// The object: `Deployment/NAMESPACE/NAME`.
+        object: String,
+        /// The field in it: `spec.template.spec.containers[0].image`.
+        path: String,
+        /// The release.
+        release: String,
+        /// The template that makes the object.
+        template: String,
+    },
+    /// In a chart's values, annotations or `Images.lock`; taken along because the user asked for it.
+    Suggested {
+        /// Where: `values.yaml image.repository`.
+        path: String,
+        /// The release.
+        release: String,
+    },
+    /// In the list of what an operator runs.
+    Operator {
+        /// The operator's image.
+        operator: String,
+        /// The catalogue that has the list.
+        path: String,
+    },
 }
 
 impl std::fmt::Display for Origin {
@@ -104,6 +205,14 @@ impl std::fmt::Display for Origin {
         match self {
             Self::Argument => f.write_str("argument"),
             Self::File { path, line } => write!(f, "{path}:{line}"),
+            Self::Rendered {
+                object,
+                path,
+                release,
+                ..
+            } => write!(f, "release {release} {object} {path}"),
+            Self::Suggested { path, release } => write!(f, "release {release} {path}"),
+            Self::Operator { operator, path } => write!(f, "{path} for {operator}"),
         }
     }
 }
@@ -152,6 +261,9 @@ pub enum LockError {
     /// Another kind of document or a later version.
     #[error("this is `{0}`, not a lock of `{API_VERSION}`")]
     Kind(String),
+    /// The name of a release or a namespace that is none.
+    #[error("`{0}` is not the name of a release or a namespace")]
+    Name(String),
     /// Not in the prescribed order.
     #[error("the lock's {0} are not in order, or one is there twice")]
     Order(&'static str),
@@ -187,15 +299,30 @@ impl Lock {
             })
         };
         let images = lock.images.iter().map(|image| image.reference.clone());
+        let charts = lock.charts.iter().map(|chart| chart.reference.clone());
         let files = lock.files.iter().map(|file| file.name.clone());
         let absent = lock.absent.iter().map(|absent| absent.digest.to_string());
         for (what, in_order) in [
             ("images", sorted(Box::new(images))),
+            ("charts", sorted(Box::new(charts))),
             ("files", sorted(Box::new(files))),
             ("absent parts", sorted(Box::new(absent))),
         ] {
             if !in_order {
                 return Err(LockError::Order(what));
+            }
+        }
+        let mut releases = HashSet::new();
+        for Release {
+            name, namespace, ..
+        } in &lock.releases
+        {
+            let wrong = [name, namespace].into_iter().find(|name| !is_dns_name(name));
+            if let Some(name) = wrong {
+                return Err(LockError::Name(name.chars().take(80).collect()));
+            }
+            if !releases.insert((namespace, name)) {
+                return Err(LockError::Order("releases"));
             }
         }
         if lock.to_bytes()? != bytes {
@@ -238,6 +365,8 @@ mod tests {
                 ],
             }],
             files: vec![],
+            charts: vec![],
+            releases: vec![],
             absent: vec![],
         };
         let bytes = lock.to_bytes().unwrap();

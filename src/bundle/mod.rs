@@ -23,6 +23,7 @@ mod layout;
 mod lock;
 mod names;
 mod packed;
+mod release;
 mod root;
 mod salvage;
 mod seek_table;
@@ -41,14 +42,15 @@ pub use head::{Accepted, Metadata, Untrusted};
 pub use io_at::{ReadAt, WriteAt};
 pub use layout::{Layout, Span};
 pub use lock::{
-    API_VERSION, Absent, AbsentReason, Lock, LockError, LockedFile, LockedImage, Metadata as Name,
-    Origin,
+    API_VERSION, Absent, AbsentReason, FetchedDependency, Lock, LockError, LockedChart, LockedFile,
+    LockedImage, Metadata as Name, Origin, SourceDigest,
 };
-pub use names::{is_bundle_name, is_bundle_version};
+pub use release::{Discover, Release, ReleaseArtifact, Setting};
+pub use names::{is_bundle_name, is_bundle_version, is_dns_name};
 pub use root::{
     BundleInfo, Entry, EntryKind, FILES_TYPE, LOCK_TYPE, MAX_METADATA_BYTES, MAX_SIGNATURES,
-    OCI_LAYOUT, ROOT_TYPE, Root, RootError, SIGNATURE_TYPE, TITLE, artifact_descriptor,
-    artifact_manifest, root_descriptor,
+    OCI_LAYOUT, RELEASE_TYPE, ROOT_TYPE, Root, RootError, SIGNATURE_TYPE, TITLE, artifact_descriptor,
+    artifact_manifest, files_artifact, root_descriptor,
 };
 pub use salvage::{salvage_compressed, salvage_packed};
 pub use seek_table::SeekTable;

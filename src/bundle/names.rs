@@ -24,3 +24,14 @@ pub(super) fn is_time(text: &str) -> bool {
 fn is_word(text: &str, first: impl Fn(u8) -> bool, other: impl Fn(u8) -> bool) -> bool {
     text.len() <= LONGEST && text.bytes().next().is_some_and(first) && text.bytes().all(other)
 }
+
+/// Whether this is a name as Kubernetes has it (RFC 1123, "subdomain"), of at most 63 bytes: labels
+/// of lower-case letters, digits and inner `-`, with dots between them.
+pub fn is_dns_name(text: &str) -> bool {
+    let label = |label: &str| {
+        let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let ends = !label.starts_with('-') && !label.ends_with('-');
+        !label.is_empty() && ends && label.bytes().all(inner)
+    };
+    text.len() <= LONGEST && text.split('.').all(label)
+}

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::lock::LockedFile;
 use super::names::{is_bundle_name, is_bundle_version, is_time};
 use crate::oci::{
     Descriptor, Digest, Reference, ReferenceError, canonical_json,
@@ -18,6 +19,8 @@ pub const ROOT_TYPE: &str = "application/vnd.sneakernet.bundle.v1+json";
 pub const LOCK_TYPE: &str = "application/vnd.sneakernet.lock.v1+json";
 /// `artifactType` of a set of plain files.
 pub const FILES_TYPE: &str = "application/vnd.sneakernet.files.v1+json";
+/// `artifactType` of a release, and media type of the document that is its first layer.
+pub const RELEASE_TYPE: &str = "application/vnd.sneakernet.release.v1+json";
 /// `artifactType` of a signature's manifest, and media type of its layer.
 pub const SIGNATURE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 
@@ -53,8 +56,12 @@ pub enum EntryKind {
     Image,
     /// Any other artifact in a registry.
     Artifact,
+    /// A Helm chart.
+    Chart,
     /// Plain files.
     Files,
+    /// How a chart is to be installed.
+    Release,
 }
 
 impl EntryKind {
@@ -63,8 +70,20 @@ impl EntryKind {
         match self {
             Self::Image => "image",
             Self::Artifact => "artifact",
+            Self::Chart => "chart",
             Self::Files => "files",
+            Self::Release => "release",
         }
+    }
+
+    /// Whether this is what the lock lists under `images`.
+    pub const fn is_image_or_artifact(self) -> bool {
+        matches!(self, Self::Image | Self::Artifact)
+    }
+
+    /// Whether an entry of this kind is known by a reference; the others are the bundle's own.
+    pub const fn has_reference(self) -> bool {
+        matches!(self, Self::Image | Self::Artifact | Self::Chart)
     }
 }
 
@@ -73,7 +92,7 @@ impl EntryKind {
 pub struct Entry {
     /// What it is.
     pub kind: EntryKind,
-    /// Under which name it was asked for; none for files.
+    /// Under which name it was asked for; none for files and releases.
     pub reference: Option<Reference>,
     /// Its manifest or index: media type, digest, size.
     pub descriptor: Descriptor,
@@ -86,7 +105,7 @@ pub struct Root {
     pub info: BundleInfo,
     /// The lock's manifest.
     pub lock: Descriptor,
-    /// Everything else: images and artifacts by reference, then files.
+    /// Everything else: images, artifacts and charts by reference, then files, then releases.
     pub entries: Vec<Entry>,
 }
 
@@ -215,6 +234,24 @@ pub fn artifact_manifest(
         schema_version: 2,
         subject,
     })
+}
+
+/// The artifact that holds plain files: its descriptor and its manifest.
+///
+/// # Errors
+/// When a size is beyond 2^53 - 1.
+pub fn files_artifact(files: &[LockedFile]) -> Result<(Descriptor, Vec<u8>), CanonicalJsonError> {
+    let layers: Vec<Descriptor> = files
+        .iter()
+        .map(|file| Descriptor {
+            digest: file.digest,
+            size: file.size,
+            annotations: [(TITLE.to_owned(), file.name.clone())].into(),
+            ..Descriptor::of(media_type::OCTET_STREAM, b"")
+        })
+        .collect();
+    let manifest = artifact_manifest(FILES_TYPE, &layers, None)?;
+    Ok((artifact_descriptor(FILES_TYPE, &manifest), manifest))
 }
 
 /// The descriptor of an artifact manifest of ours.
@@ -424,10 +461,12 @@ impl Listed {
         let kind = match kind.as_str() {
             "image" => EntryKind::Image,
             "artifact" => EntryKind::Artifact,
+            "chart" => EntryKind::Chart,
             "files" => EntryKind::Files,
+            "release" => EntryKind::Release,
             _ => return Err(shape("an entry has no known kind")),
         };
-        if reference.is_some() == (kind == EntryKind::Files) {
+        if reference.is_some() != kind.has_reference() {
             return Err(shape("an image without a name, or files with one"));
         }
         if let Some(pinned) = reference.as_ref().and_then(Reference::digest)
@@ -508,9 +547,18 @@ impl<'de> Deserialize<'de> for FirstListed {
     }
 }
 
-fn order_key(entry: &Entry) -> (bool, String, &str) {
+fn order_key(entry: &Entry) -> (bool, String, &str, String) {
     let name = entry.reference.as_ref().map(ToString::to_string);
-    (name.is_none(), name.unwrap_or_default(), entry.kind.word())
+    // One reference is one thing, and one set of files is enough; releases may be many.
+    let digest = match entry.kind {
+        EntryKind::Release => entry.descriptor.digest.to_string(),
+        _ => String::new(),
+    };
+    let kind = match entry.kind.has_reference() {
+        true => "",
+        false => entry.kind.word(),
+    };
+    (name.is_none(), name.unwrap_or_default(), kind, digest)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use super::{
     commands::{
-        completions::CompletionsArgs, create::CreateArgs, extract::ExtractArgs,
+        check::CheckArgs, completions::CompletionsArgs, create::CreateArgs, extract::ExtractArgs,
         inspect::InspectArgs, keygen::KeygenArgs, load::LoadArgs, login::LoginArgs,
         logout::LogoutArgs, plan::PlanArgs, serve::ServeArgs, sign::SignArgs, verify::VerifyArgs,
     },
@@ -61,6 +61,7 @@ pub(super) enum Command {
     Verify(VerifyArgs),
     Inspect(InspectArgs),
     Load(LoadArgs),
+    Check(CheckArgs),
     Serve(ServeArgs),
     Extract(ExtractArgs),
     Sign(SignArgs),

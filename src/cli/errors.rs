@@ -6,6 +6,7 @@ use std::io::ErrorKind;
 use super::exit::{CliError, Exit};
 use crate::{
     bundle::BundleError,
+    check::CheckError,
     create::CreateError,
     extract::ExtractError,
     inspect::RawError,
@@ -127,7 +128,16 @@ impl From<CreateError> for CliError {
     fn from(error: CreateError) -> Self {
         let (details, hint) = (error.details(), error.hint());
         let exit = match &error {
+            CreateError::Charts { failed, .. }
+                if failed.iter().any(|(_, fault)| fault.is_of_source()) =>
+            {
+                Exit::Source
+            }
             CreateError::Nothing
+            | CreateError::Charts { .. }
+            | CreateError::Helm(_)
+            | CreateError::Keyring(_)
+            | CreateError::Operators(_)
             | CreateError::Lock(_)
             | CreateError::OutputExists(_)
             | CreateError::OutputKind(_)
@@ -145,7 +155,9 @@ impl From<CreateError> for CliError {
             | CreateError::Write { .. } => Exit::LocalIo,
         };
         let text = match &error {
-            CreateError::Resolve { .. } => format!("{error}; no bundle was written"),
+            CreateError::Resolve { .. } | CreateError::Charts { .. } => {
+                format!("{error}; no bundle was written")
+            }
             _ => error.to_string(),
         };
         Self::new(exit, text).details(details).maybe_hint(hint)
@@ -158,7 +170,13 @@ impl From<LoadError> for CliError {
         let exit = match error {
             LoadError::Open(error) => return error.into(),
             LoadError::Damaged { ref error, .. } => bundle_exit(error),
-            LoadError::VerifyFirstNeedsFile | LoadError::Relocation(_) => Exit::Usage,
+            LoadError::VerifyFirstNeedsFile
+            | LoadError::Relocation(_)
+            | LoadError::HandoffDirectory(_) => Exit::Usage,
+            LoadError::HandoffWrite { .. } => Exit::LocalIo,
+            LoadError::HandoffChart { .. } | LoadError::HandoffValues(_) => Exit::Damaged,
+            LoadError::Handoff(_) => Exit::Usage,
+            LoadError::Check(ref error) => return check_error(error),
             LoadError::Clash(_)
             | LoadError::Conflict(_)
             | LoadError::Destination { .. }
@@ -171,10 +189,26 @@ impl From<LoadError> for CliError {
     }
 }
 
+/// A check that could not be made.
+fn check_error(error: &CheckError) -> CliError {
+    let exit = match error {
+        CheckError::Installation { .. } => Exit::Usage,
+        CheckError::Destination { .. } => Exit::Destination,
+    };
+    CliError::new(exit, error).maybe_hint(error.hint())
+}
+
+impl From<CheckError> for CliError {
+    fn from(error: CheckError) -> Self {
+        check_error(&error)
+    }
+}
+
 impl From<ExtractError> for CliError {
     fn from(error: ExtractError) -> Self {
         let exit = match &error {
             ExtractError::Exists(_) | ExtractError::NotThere(_) => Exit::Usage,
+            ExtractError::Name(_) => Exit::Damaged,
             ExtractError::Bundle(error) => bundle_exit(error),
             ExtractError::Write { .. } => Exit::LocalIo,
         };

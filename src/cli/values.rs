@@ -61,6 +61,25 @@ pub(super) fn host(text: &str) -> Result<String, ValueError> {
         .map_err(|_| wrong("this is no host name"))
 }
 
+/// The name of an object in Kubernetes.
+pub(super) fn kubernetes_name(text: &str) -> Result<String, ValueError> {
+    match crate::bundle::is_dns_name(text) {
+        true => Ok(text.to_owned()),
+        false => Err(ValueError("a name of lower-case letters, digits, `-` and `.`".to_owned())),
+    }
+}
+
+/// A path of a repository, or nothing.
+pub(super) fn repository_path(text: &str) -> Result<String, ValueError> {
+    let path = text.trim_matches('/');
+    if path.is_empty() {
+        return Ok(String::new());
+    }
+    Repository::new("x", path)
+        .map(|repository| repository.path().to_owned())
+        .map_err(|error| ValueError(format!("a path in a registry: {error}")))
+}
+
 /// A switch in an environment variable; set but empty means that it is off.
 pub(super) fn switch(text: &str) -> Result<bool, ValueError> {
     match text.to_ascii_lowercase().as_str() {

@@ -4,14 +4,19 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::{CreateError, DEFAULT_NAME, DEFAULT_VERSION, Resolved, ResolvedImage, files};
+use super::{
+    CreateError, DEFAULT_NAME, DEFAULT_VERSION, Resolved, ResolvedChart, ResolvedImage,
+};
 use crate::{
     bundle::{
-        API_VERSION, BundleError, BundleInfo, Entry, EntryKind, LOCK_TYPE, Lock, LockedImage,
-        MAX_METADATA_BYTES, MAX_SIGNATURES, Name, Origin, Plan, Root, SIGNATURE_TYPE, Walk,
-        artifact_descriptor, artifact_manifest, root_descriptor,
+        API_VERSION, BundleError, BundleInfo, Entry, EntryKind, LOCK_TYPE, Lock, LockedChart,
+        LockedFile, LockedImage, MAX_METADATA_BYTES, MAX_SIGNATURES, Name, Origin, Plan, Root,
+        SIGNATURE_TYPE, Walk, artifact_descriptor, artifact_manifest, files_artifact,
+        root_descriptor,
     },
-    oci::{Descriptor, Digest, EMPTY_CONTENT, Reference},
+    oci::{
+        Descriptor, Digest, EMPTY_CONTENT, Reference, canonical_json::CanonicalJsonError,
+    },
     request::{self, Request},
     trust::SigningKey,
 };
@@ -86,17 +91,13 @@ pub(super) fn assemble(
             descriptor: image.descriptor.clone(),
         })
         .collect();
-    if !resolved.files.is_empty() {
-        let (descriptor, manifest) = files::artifact(&resolved.files)?;
-        resolved
-            .contents
-            .insert(descriptor.digest, Bytes::from(manifest));
-        entries.push(Entry {
-            kind: EntryKind::Files,
-            reference: None,
-            descriptor,
-        });
-    }
+    entries.extend(resolved.charts.iter().map(|chart| Entry {
+        kind: EntryKind::Chart,
+        reference: Some(chart.reference.clone()),
+        descriptor: chart.descriptor.clone(),
+    }));
+    let files: Vec<LockedFile> = resolved.files.iter().map(|f| f.locked.clone()).collect();
+    entries.extend(own_entries(&mut resolved, &files).map_err(BundleError::from)?);
     let mut root = Root {
         info: BundleInfo {
             name: name.name.clone(),
@@ -109,18 +110,17 @@ pub(super) fn assemble(
         entries,
     };
     root.sort_entries();
+    let sizes = content_sizes(&root, &resolved)?;
     let lock = Lock {
+        charts: locked_charts(&resolved, &sizes),
+        releases: resolved.releases.clone(),
         api_version: API_VERSION.to_owned(),
         kind: "Lock".to_owned(),
         metadata: name,
         created,
         platforms: platforms(request.platforms.as_deref()),
-        images: locked_images(&root, &resolved)?,
-        files: resolved
-            .files
-            .iter()
-            .map(|file| file.locked.clone())
-            .collect(),
+        images: locked_images(&resolved, &sizes),
+        files,
         absent: resolved.absent.values().cloned().collect(),
     };
     let mut own = Own {
@@ -215,43 +215,81 @@ impl Own<'_> {
     }
 }
 
-/// What the lock says of each image, in the root's order.
-fn locked_images(root: &Root, resolved: &Resolved) -> Result<Vec<LockedImage>, CreateError> {
-    // The sizes need the graph; it is the same whatever the bundle's own members are.
-    let contents = walk(Vec::new(), root, resolved)?;
-    let size = |id: u32| -> u64 {
-        contents
-            .closure(id)
-            .into_iter()
-            .map(|id| contents.member(id).size)
-            .sum()
-    };
-    let resolved: HashMap<&Reference, &ResolvedImage> = resolved
-        .images
-        .iter()
-        .map(|image| (&image.requested.reference, image))
-        .collect();
-    let images = root
-        .entries
-        .iter()
-        .zip(contents.entries())
-        .filter_map(|(entry, id)| {
-            let image = resolved.get(entry.reference.as_ref()?)?;
-            Some((image, size(*id)))
+/// Makes the artifacts of files and releases.
+fn own_entries(
+    resolved: &mut Resolved,
+    files: &[LockedFile],
+) -> Result<Vec<Entry>, CanonicalJsonError> {
+    let mut entries = Vec::new();
+    let mut take = |kind, descriptor: Descriptor, parts: Vec<Vec<u8>>| {
+        for part in parts {
+            let digest = Digest::sha256_of(&part);
+            resolved.contents.insert(digest, Bytes::from(part));
+        }
+        entries.push(Entry {
+            kind,
+            reference: None,
+            descriptor,
         });
-    Ok(images
-        .map(|(image, content_size)| LockedImage {
-            reference: image.requested.reference.to_string(),
-            as_written: image.requested.reference.as_written().to_owned(),
-            media_type: image.descriptor.media_type.clone(),
-            digest: image.descriptor.digest,
-            size: image.descriptor.size,
-            content_size,
-            platforms: image.platforms.clone(),
-            requested_platforms: platforms(image.requested.platforms.as_deref()),
-            requested_by: image.requested.origins.iter().map(origin).collect(),
-        })
+    };
+    if !files.is_empty() {
+        let (descriptor, manifest) = files_artifact(files)?;
+        take(EntryKind::Files, descriptor, vec![manifest]);
+    }
+    for release in &resolved.releases {
+        let mut charts = resolved.charts.iter();
+        // Each release was made with its chart.
+        if let Some(chart) = charts.find(|chart| chart.reference.to_string() == release.chart) {
+            let made = release.artifact(&chart.descriptor)?;
+            let parts = vec![made.manifest, made.document];
+            take(EntryKind::Release, made.descriptor, parts);
+        }
+    }
+    Ok(entries)
+}
+
+/// How much content hangs on each reference.
+fn content_sizes(root: &Root, resolved: &Resolved) -> Result<HashMap<Reference, u64>, CreateError> {
+    // This needs the graph; it is the same whatever the bundle's own members are.
+    let contents = walk(Vec::new(), root, resolved)?;
+    let size = |id: &u32| -> u64 {
+        let closure = contents.closure(*id).into_iter();
+        closure.map(|id| contents.member(id).size).sum()
+    };
+    let entries = root.entries.iter().zip(contents.entries());
+    Ok(entries
+        .filter_map(|(entry, id)| Some((entry.reference.clone()?, size(id))))
         .collect())
+}
+
+/// What the lock says of each image, sorted as the root is.
+fn locked_images(resolved: &Resolved, sizes: &HashMap<Reference, u64>) -> Vec<LockedImage> {
+    let locked = |image: &ResolvedImage| LockedImage {
+        reference: image.requested.reference.to_string(),
+        as_written: image.requested.reference.as_written().to_owned(),
+        media_type: image.descriptor.media_type.clone(),
+        digest: image.descriptor.digest,
+        size: image.descriptor.size,
+        content_size: sizes.get(&image.requested.reference).copied().unwrap_or(0),
+        platforms: image.platforms.clone(),
+        requested_platforms: platforms(image.requested.platforms.as_deref()),
+        requested_by: image.requested.origins.iter().map(origin).collect(),
+    };
+    let mut images: Vec<_> = resolved.images.iter().map(locked).collect();
+    images.sort_by(|a, b| a.reference.cmp(&b.reference));
+    images
+}
+
+/// What the lock says of each chart, sorted as the root is.
+fn locked_charts(resolved: &Resolved, sizes: &HashMap<Reference, u64>) -> Vec<LockedChart> {
+    let locked = |chart: &ResolvedChart| LockedChart {
+        content_size: sizes.get(&chart.reference).copied().unwrap_or(0),
+        requested_by: chart.origins.iter().map(origin).collect(),
+        ..chart.locked.clone()
+    };
+    let mut charts: Vec<_> = resolved.charts.iter().map(locked).collect();
+    charts.sort_by(|a, b| a.reference.cmp(&b.reference));
+    charts
 }
 
 fn walk(
@@ -284,6 +322,25 @@ fn platforms(requested: Option<&[String]>) -> Vec<crate::oci::Platform> {
 fn origin(origin: &request::Origin) -> Origin {
     match origin {
         request::Origin::Argument => Origin::Argument,
+        request::Origin::Rendered {
+            release,
+            object,
+            path,
+            template,
+        } => Origin::Rendered {
+            release: release.clone(),
+            object: object.clone(),
+            path: path.clone(),
+            template: template.clone(),
+        },
+        request::Origin::Suggested { release, path } => Origin::Suggested {
+            release: release.clone(),
+            path: path.clone(),
+        },
+        request::Origin::Operator { operator, path } => Origin::Operator {
+            operator: operator.clone(),
+            path: path.clone(),
+        },
         request::Origin::File { file, line } => Origin::File {
             path: file.clone(),
             line: u32::try_from(*line).unwrap_or(u32::MAX),

@@ -2,8 +2,10 @@
 
 use std::{io, path::PathBuf};
 
+use super::ChartFault;
 use crate::{
     bundle::BundleError,
+    helm::{operators::CatalogueError, provenance::ProvenanceError, render::HelmError},
     oci::{Digest, DocumentError, Platform, Reference},
     registry::RegistryError,
     trust::TrustError,
@@ -23,6 +25,23 @@ pub enum CreateError {
         /// How many there were.
         total: usize,
     },
+    /// Some charts cannot be carried. All of them are listed.
+    #[error("{} of {total} charts cannot be carried", failed.len())]
+    Charts {
+        /// Charts or releases that failed.
+        failed: Vec<(String, ChartFault)>,
+        /// How many charts there were.
+        total: usize,
+    },
+    /// There is no `helm` to render with.
+    #[error("{0}")]
+    Helm(HelmError),
+    /// The keyring cannot be used.
+    #[error("{0}")]
+    Keyring(ProvenanceError),
+    /// A catalogue of operators cannot be used.
+    #[error("{0}")]
+    Operators(CatalogueError),
     /// The lock does not fit the request.
     #[error("the lock does not fit what is asked for: {0}")]
     Lock(String),
@@ -166,6 +185,13 @@ impl CreateError {
                 .iter()
                 .map(|(reference, why)| format!("{reference}  {why}"))
                 .collect(),
+            Self::Charts { failed, .. } => failed
+                .iter()
+                .flat_map(|(chart, why)| {
+                    let first = format!("{chart}  {why}");
+                    std::iter::once(first).chain(why.details())
+                })
+                .collect(),
             Self::Trust(error) => error.details(),
             _ => Vec::new(),
         }
@@ -186,6 +212,10 @@ impl CreateError {
                 ),
                 Unresolved::Document { .. } | Unresolved::Content(_) | Unresolved::Depth => None,
             }),
+            Self::Charts { failed, .. } => failed.iter().find_map(|(_, why)| why.hint()),
+            Self::Helm(error) => error.hint(),
+            Self::Keyring(error) => error.hint(),
+            Self::Operators(error) => error.hint(),
             Self::Lock(_) => Some("make the lock anew: bundle plan; or leave it out: --no-lock".into()),
             Self::Fetch { error, .. } => error.hint(),
             Self::Content { .. } => {

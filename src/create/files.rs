@@ -1,7 +1,6 @@
 //! Plain files that travel with the images.
 
 use std::{
-    collections::BTreeMap,
     fs::File,
     io::Read,
     path::{Path, PathBuf},
@@ -9,8 +8,8 @@ use std::{
 
 use super::CreateError;
 use crate::{
-    bundle::{FILES_TYPE, LockedFile, TITLE, artifact_descriptor, artifact_manifest},
-    oci::{Algorithm, Descriptor, Hasher, media_type},
+    bundle::LockedFile,
+    oci::{Algorithm, Hasher},
     request::Request,
 };
 
@@ -57,23 +56,4 @@ pub(super) fn hash_all(request: &Request) -> Result<Vec<HashedFile>, CreateError
         });
     }
     Ok(files)
-}
-
-/// The artifact that holds the files: its descriptor and its manifest.
-pub(super) fn artifact(files: &[HashedFile]) -> Result<(Descriptor, Vec<u8>), CreateError> {
-    let layers: Vec<Descriptor> = files
-        .iter()
-        .map(|file| Descriptor {
-            media_type: media_type::OCTET_STREAM.to_owned(),
-            digest: file.locked.digest,
-            size: file.locked.size,
-            artifact_type: None,
-            platform: None,
-            urls: Vec::new(),
-            annotations: BTreeMap::from([(TITLE.to_owned(), file.locked.name.clone())]),
-        })
-        .collect();
-    let manifest =
-        artifact_manifest(FILES_TYPE, &layers, None).map_err(crate::bundle::BundleError::from)?;
-    Ok((artifact_descriptor(FILES_TYPE, &manifest), manifest))
 }

@@ -1,6 +1,6 @@
 //! `create`: from a list of images to one signed file.
 //!
-//! The steps, each in its own file: **resolve** references to digests and fetch the manifests
+//! The steps, each in its own file: fetch the **charts** and find their images (`charts`), **resolve** references to digests and fetch the manifests
 //! (`resolve`), **assemble** lock, root, signatures and the layout (`assemble`), open the
 //! **output** and pick up what an interrupted run left (`output`), **transfer** the blobs into
 //! their places (`transfer`), then seek table, `fsync`, rename.
@@ -8,6 +8,7 @@
 //! Either the whole bundle appears under its name or nothing does.
 
 mod assemble;
+mod charts;
 mod error;
 mod files;
 mod output;
@@ -19,6 +20,7 @@ mod transfer;
 use std::{path::PathBuf, sync::Arc};
 
 pub use assemble::{Assembled, TOOL};
+pub use charts::{Advice, ChartFault, ChartOptions, NotRelocatable, ResolvedChart, Suggested};
 pub use error::{CreateError, Unresolved};
 use output::{Output, Resume};
 pub use resolve::{Resolved, ResolvedImage};
@@ -53,6 +55,8 @@ pub struct CreateRequest {
     pub output: Destination,
     /// Requests at a time, at least 1.
     pub concurrency: usize,
+    /// What holds for all charts.
+    pub charts: ChartOptions,
 }
 
 /// Where a bundle goes.
@@ -90,24 +94,63 @@ pub struct CreateReport {
     pub signed_by: Vec<String>,
 }
 
-/// Resolves everything and returns the lock and the bytes of unique content, without fetching any
-/// layer.
+/// What a bundle would hold.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The lock.
+    pub lock: Lock,
+    /// Bytes of unique content.
+    pub content_size: u64,
+    /// What a person should know.
+    pub advice: Advice,
+}
+
+/// Resolves everything without fetching any layer.
 ///
 /// # Errors
 /// When anything does not resolve; all that is wrong is in the one error.
 pub async fn plan(
     client: &Client,
     request: &Request,
+    charts: &ChartOptions,
     now: i64,
     concurrency: usize,
     progress: &dyn Progress,
-) -> Result<(Lock, u64), CreateError> {
+) -> Result<Planned, CreateError> {
     let resolver = resolve::Resolver::new(client, concurrency, Default::default());
-    let mut resolved = resolver.resolve(request, None, progress).await?;
-    resolved.files = files::hash_all(request)?;
-    let assembled = assemble::assemble(request, resolved, None, now, &[])?;
-    let size = assembled.content_size();
-    Ok((assembled.lock, size))
+    let files = files::hash_all(request)?;
+    let (request, resolved, advice) =
+        resolve_all(&resolver, request, charts, None, progress).await?;
+    let resolved = Resolved { files, ..resolved };
+    let assembled = assemble::assemble(&request, resolved, None, now, &[])?;
+    Ok(Planned {
+        content_size: assembled.content_size(),
+        lock: assembled.lock,
+        advice,
+    })
+}
+
+/// Charts, then the images that were asked for and those that the charts need. Gives the request
+/// with all of them.
+async fn resolve_all(
+    resolver: &resolve::Resolver<'_>,
+    request: &Request,
+    options: &ChartOptions,
+    pins: Option<&Lock>,
+    progress: &dyn Progress,
+) -> Result<(Request, Resolved, Advice), CreateError> {
+    let mut charts = charts::resolve(resolver.client(), request, options, pins, progress).await?;
+    let mut request = request.clone();
+    request.add_images(std::mem::take(&mut charts.images));
+    if let Some(pins) = pins {
+        charts.check_pins(pins)?;
+    }
+    let mut resolved = resolver.resolve(&request, pins, progress).await?;
+    charts.advice.not_relocatable = charts.check_relocation(&resolved).await?;
+    resolved.releases = charts.releases();
+    resolved.contents.extend(charts.contents);
+    resolved.charts = charts.charts;
+    Ok((request, resolved, charts.advice))
 }
 
 /// Makes the bundle.
@@ -152,15 +195,22 @@ async fn make(
         None => (create.lock.take(), Default::default()),
     };
     let resolver = resolve::Resolver::new(client, create.concurrency, salvaged.clone());
-    let mut resolved = resolver
-        .resolve(&create.request, pins.as_ref(), progress)
-        .await?;
+    let (request, mut resolved, advice) = resolve_all(
+        &resolver,
+        &create.request,
+        &create.charts,
+        pins.as_ref(),
+        progress,
+    )
+    .await?;
+    create.request = request;
     resolved.files = files;
     // Only what the bundle names is looked up in there.
     for (digest, content) in salvaged {
         resolved.contents.entry(digest).or_insert(content);
     }
     progress.step("resolved", &counted(resolved.images.len(), create));
+    advice.tell(progress);
     let assembled = assemble::assemble(
         &create.request,
         resolved,
@@ -210,8 +260,14 @@ async fn make(
 
 fn counted(images: usize, create: &CreateRequest) -> String {
     let images = human::count(images, "image", "images");
-    match create.request.files.len() {
-        0 => images,
-        files => format!("{images}, {}", human::count(files, "file", "files")),
+    let mut text = images;
+    for (count, one, many) in [
+        (create.request.charts.len(), "chart", "charts"),
+        (create.request.files.len(), "file", "files"),
+    ] {
+        if count > 0 {
+            text.push_str(&format!(", {}", human::count(count, one, many)));
+        }
     }
+    text
 }

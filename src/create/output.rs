@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::{Assembled, CreateError, CreateRequest, Destination, TOOL, files::HashedFile};
 use crate::{
     bundle::{Lock, salvage_packed},
+    request::RequestedChart,
     oci::{Digest, canonical_json},
 };
 
@@ -304,6 +305,19 @@ pub(super) fn fingerprint(
         .iter()
         .map(|f| (&f.locked.name, f.locked.digest))
         .collect();
+    let values = |chart: &RequestedChart| -> Vec<_> {
+        let values = chart.values.iter();
+        values
+            .map(|file| fs::read(&file.path).map(|content| Digest::sha256_of(&content)))
+            // What cannot be read is told when it is needed.
+            .filter_map(Result::ok)
+            .collect()
+    };
+    let charts: Vec<_> = request
+        .charts
+        .iter()
+        .map(|chart| (format!("{chart:?}"), values(chart)))
+        .collect();
     let keys: Vec<_> = create
         .keys
         .iter()
@@ -317,6 +331,9 @@ pub(super) fn fingerprint(
         "platforms": request.platforms,
         "images": images,
         "files": files,
+        "charts": charts,
+        "operators": format!("{:?}", request.operators),
+        "chartOptions": format!("{:?}", create.charts),
         "keys": keys,
         "lock": create.lock,
     });

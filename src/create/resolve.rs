@@ -11,9 +11,9 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 
-use super::{CreateError, Unresolved, files::HashedFile};
+use super::{CreateError, ResolvedChart, Unresolved, files::HashedFile};
 use crate::{
-    bundle::{Absent, AbsentReason, EntryKind, Lock, LockedImage, SMALL_BLOB},
+    bundle::{Absent, AbsentReason, EntryKind, Lock, LockedImage, Release, SMALL_BLOB},
     human,
     oci::{
         Descriptor, Digest, Document, DocumentKind, Platform, Reference, Repository, TagOrDigest,
@@ -34,6 +34,10 @@ const ATTESTS: &str = "vnd.docker.reference.digest";
 pub struct Resolved {
     /// The images, sorted by reference.
     pub images: Vec<ResolvedImage>,
+    /// The charts, each once.
+    pub charts: Vec<ResolvedChart>,
+    /// The releases, in the order of their installation.
+    pub releases: Vec<Release>,
     /// The plain files, sorted by name.
     pub files: Vec<HashedFile>,
     /// Documents, and small blobs that were needed already, by digest.
@@ -86,6 +90,11 @@ impl<'a> Resolver<'a> {
             known: Mutex::new(known),
             fetched: AtomicU64::new(0),
         }
+    }
+
+    /// The client that asks.
+    pub fn client(&self) -> &'a Client {
+        self.client
     }
 
     /// Bytes of documents fetched so far.

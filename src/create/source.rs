@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 use super::{Assembled, CreateError};
 use crate::{
-    bundle::{EntryKind, Member, MemberId},
-    oci::Repository,
+    bundle::{Member, MemberId},
+    oci::{Digest, Repository},
     registry::{BlobStream, Client, RegistryError},
 };
 
@@ -31,11 +31,14 @@ pub(super) struct Sources<'a> {
     places: Vec<Place>,
     /// Plain files.
     files: HashMap<MemberId, PathBuf>,
+    /// What is in memory: charts, and their values.
+    contents: &'a HashMap<Digest, Bytes>,
 }
 
 /// A blob that arrives.
 pub(super) enum Incoming {
     Registry(Box<BlobStream>),
+    Memory(Bytes),
     File {
         file: tokio::fs::File,
         left: u64,
@@ -44,7 +47,7 @@ pub(super) enum Incoming {
 }
 
 impl<'a> Sources<'a> {
-    pub(super) fn new(client: &'a Client, assembled: &Assembled) -> Self {
+    pub(super) fn new(client: &'a Client, assembled: &'a Assembled) -> Self {
         let contents = &assembled.plan.contents;
         let mut of = vec![u32::MAX; contents.members().len()];
         let mut places = Vec::new();
@@ -53,7 +56,7 @@ impl<'a> Sources<'a> {
             places.push(Place {
                 repository: reference.map(|reference| reference.repository().clone()),
                 label: reference.map_or_else(
-                    || EntryKind::Files.word().to_owned(),
+                    || entry.kind.word().to_owned(),
                     |reference| reference.to_string(),
                 ),
             });
@@ -75,6 +78,7 @@ impl<'a> Sources<'a> {
             of,
             places,
             files,
+            contents: &assembled.resolved.contents,
         }
     }
 
@@ -110,6 +114,11 @@ impl<'a> Sources<'a> {
         member: &Member,
         range: Range<u64>,
     ) -> Result<Incoming, RegistryError> {
+        if let Some(content) = self.contents.get(&member.digest) {
+            // The layout has the sizes from the same content.
+            let range = range.start as usize..range.end as usize;
+            return Ok(Incoming::Memory(content.slice(range)));
+        }
         if let Some(path) = self.files.get(&id) {
             let open = async {
                 let mut file = tokio::fs::File::open(path).await?;
@@ -181,6 +190,10 @@ impl Incoming {
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
         match self {
             Self::Registry(stream) => stream.chunk().await,
+            Self::Memory(bytes) => {
+                let bytes = std::mem::take(bytes);
+                Ok((!bytes.is_empty()).then_some(bytes))
+            }
             Self::File { left: 0, .. } => Ok(None),
             Self::File { file, left, path } => {
                 let mut bytes = vec![0; READ_SIZE.min(usize::try_from(*left).unwrap_or(READ_SIZE))];

@@ -14,6 +14,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     BlobCounts, LoadError, LoadRequest,
+    handoff::Passing,
     plan::{LoadPlan, PlannedBlob},
 };
 use crate::{
@@ -47,6 +48,7 @@ pub(super) async fn push(
     medium: &mut Medium,
     plan: &LoadPlan,
     request: &LoadRequest,
+    passing: &mut Passing,
     progress: &dyn Progress,
 ) -> Result<BlobCounts, LoadError> {
     let (to_send, bytes) = plan.to_send(medium);
@@ -68,7 +70,7 @@ pub(super) async fn push(
                 })
                 .await?;
         }
-        Medium::Stream(archive) => pusher.push_stream(archive).await?,
+        Medium::Stream(archive) => pusher.push_stream(archive, passing).await?,
     }
     progress.finish();
     Ok(BlobCounts {
@@ -189,6 +191,7 @@ impl Pusher<'_> {
     async fn push_stream<R: io::Read + Send>(
         &self,
         archive: &mut StreamArchive<R>,
+        passing: &mut Passing,
     ) -> Result<(), LoadError> {
         let plan = archive.metadata().plan.clone();
         let mut wanted = self.plan.blobs.iter().peekable();
@@ -216,6 +219,7 @@ impl Pusher<'_> {
                     });
                 }
             };
+            passing.see(chunk.id, &chunk.bytes);
             let Some(blob) = wanted.peek().copied().filter(|blob| blob.id == chunk.id) else {
                 continue;
             };

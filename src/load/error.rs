@@ -1,7 +1,12 @@
 //! What can stop `load`.
 
+use std::{io, path::PathBuf};
+
 use crate::{
     bundle::BundleError,
+    check::CheckError,
+    handoff::HandoffError,
+    installation::InstallationError,
     oci::{Digest, Reference},
     open::OpenError,
     registry::RegistryError,
@@ -79,6 +84,34 @@ pub enum LoadError {
         /// What is wrong.
         detail: String,
     },
+    /// The hand-off is to go where something else is.
+    #[error("{} exists and is not a hand-off", .0.display())]
+    HandoffDirectory(PathBuf),
+    /// The hand-off cannot be written.
+    #[error("{}: {error}", path.display())]
+    HandoffWrite {
+        /// What was written.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The hand-off cannot be made.
+    #[error("everything was pushed, but the hand-off cannot be made: {0}")]
+    Handoff(#[from] HandoffError),
+    /// A chart of the bundle cannot be read.
+    #[error("everything was pushed, but the chart {chart} cannot be read: {reason}")]
+    HandoffChart {
+        /// The chart.
+        chart: String,
+        /// Why.
+        reason: String,
+    },
+    /// Values of the bundle cannot be read.
+    #[error("everything was pushed, but {0}")]
+    HandoffValues(#[from] InstallationError),
+    /// The installation cannot be checked.
+    #[error("everything was pushed and the hand-off is written, but it cannot be checked: {0}")]
+    Check(#[from] CheckError),
     /// A registry that takes only whole blobs failed in the middle of one that came from a pipe.
     #[error("{error}; a blob that comes from a pipe cannot be sent again")]
     PipeOnce {
@@ -183,6 +216,13 @@ impl LoadError {
             Self::ReadBack { .. } => {
                 Some("the registry or something before it changes or loses content".into())
             }
+            Self::HandoffDirectory(_) => {
+                Some("name a directory that does not exist, is empty, or is from an earlier load".into())
+            }
+            Self::HandoffWrite { .. } | Self::HandoffChart { .. } => None,
+            Self::Handoff(error) => error.hint(),
+            Self::HandoffValues(error) => error.hint(),
+            Self::Check(error) => error.hint(),
             Self::PipeOnce { .. } => Some("load from a file: bundle load FILE".into()),
         }
     }

@@ -2,11 +2,12 @@
 //!
 //! The steps: **open** (signatures, metadata and framing, before any request; [`crate::open`]),
 //! **plan** (`plan`: where everything goes, what is there, what clashes), **blobs** (`blobs`), then
-//! **manifests**, read back, and only when all of that is done the **tags** (`manifests`), and a
-//! **receipt**. A load that dies leaves every old tag as it was; run again, it goes on.
+//! **manifests**, read back, and only when all of that is done the **tags** (`manifests`), then the
+//! **hand-off** (`handoff`) and a **receipt**. A load that dies leaves every old tag as it was; run again, it goes on.
 
 mod blobs;
 mod error;
+mod handoff;
 mod index;
 mod manifests;
 mod plan;
@@ -14,6 +15,7 @@ mod receipt;
 mod relocation;
 
 pub use error::{Clash, Conflict, LoadError};
+pub use handoff::{HandedOff, HandoffRequest};
 pub use index::{IndexMode, Variant, Variants};
 pub use plan::{ImageState, LoadPlan, PlannedBlob, PlannedImage};
 pub use receipt::{BlobCounts, LoadedImage, Receipt, ReceiptSignature, TagState};
@@ -61,6 +63,17 @@ pub struct LoadRequest {
     pub concurrency: usize,
     /// When: seconds since 1970, for the receipt.
     pub now: i64,
+    /// What is written for the installation, if anything.
+    pub handoff: Option<HandoffRequest>,
+}
+
+/// What a load did.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What was trusted and why, what went where.
+    pub receipt: Receipt,
+    /// What was written for the installation.
+    pub handoff: Option<HandedOff>,
 }
 
 /// Loads the bundle.
@@ -72,9 +85,12 @@ pub async fn load(
     client: &Client,
     request: LoadRequest,
     progress: &dyn Progress,
-) -> Result<Receipt, LoadError> {
+) -> Result<Loaded, LoadError> {
     if request.verify_first && request.input == Input::Stdin {
         return Err(LoadError::VerifyFirstNeedsFile);
+    }
+    if let Some(handoff) = request.handoff.as_ref().filter(|_| !request.dry_run) {
+        handoff::check_directory(handoff)?;
     }
     let medium = tokio::task::block_in_place(|| {
         open::open(&request.input, &request.trust, &mut |_, _, _, _| ())
@@ -100,7 +116,7 @@ async fn push(
     medium: Verified<Medium>,
     request: &LoadRequest,
     progress: &dyn Progress,
-) -> Result<Receipt, LoadError> {
+) -> Result<Loaded, LoadError> {
     let decision = medium.decision().clone();
     let mut medium = medium.into_value();
     let host = request.relocation.to.host();
@@ -109,15 +125,14 @@ async fn push(
     let mut plan = plan::make(client, &medium, request, images).await?;
     progress.step("plan", &plan_text(&plan, &medium, request));
     if request.dry_run {
-        return Ok(receipt::make(
-            &medium,
-            &plan,
-            &decision,
-            BlobCounts::default(),
-            request,
-        ));
+        let counts = BlobCounts::default();
+        return Ok(Loaded {
+            receipt: receipt::make(&medium, &plan, &decision, counts, request),
+            handoff: None,
+        });
     }
-    let counts = blobs::push(client, &mut medium, &plan, request, progress).await?;
+    let mut passing = handoff::Passing::of(&medium, request);
+    let counts = blobs::push(client, &mut medium, &plan, request, &mut passing, progress).await?;
     progress.step("sent", &sent_text(&counts));
     let pushed = manifests::push(client, &medium, &plan, request).await?;
     let images = human::count(pushed.len(), "image", "images");
@@ -137,7 +152,16 @@ async fn push(
             image.digest = digest;
         }
     }
-    Ok(receipt::make(&medium, &plan, &decision, counts, request))
+    let handoff = match &request.handoff {
+        Some(options) => Some(
+            handoff::make(client, &medium, &plan, passing, request, options, progress).await?,
+        ),
+        None => None,
+    };
+    Ok(Loaded {
+        receipt: receipt::make(&medium, &plan, &decision, counts, request),
+        handoff,
+    })
 }
 
 fn trusted_text(medium: &Verified<Medium>) -> String {

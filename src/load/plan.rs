@@ -18,6 +18,8 @@ use crate::{
 /// One image on its way.
 #[derive(Clone, Debug)]
 pub struct PlannedImage {
+    /// What it is.
+    pub kind: EntryKind,
     /// The name that it had.
     pub source: Reference,
     /// The repository that it goes to.
@@ -116,16 +118,16 @@ pub(super) fn destinations(
         .iter()
         .zip(metadata.plan.contents.entries())
     {
-        let Some(source) = entry
-            .reference
-            .clone()
-            .filter(|_| entry.kind != EntryKind::Files)
-        else {
+        let Some(source) = entry.reference.clone() else {
             continue;
         };
         let source = as_written(&metadata.lock, source);
         let image = PlannedImage {
-            repository: request.relocation.destination(&source)?,
+            kind: entry.kind,
+            repository: match entry.kind {
+                EntryKind::Chart => request.relocation.chart_destination(&source)?,
+                _ => request.relocation.destination(&source)?,
+            },
             tag: source.tag().map(str::to_owned),
             top: *top,
             digest: entry.descriptor.digest,

@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     LoadRequest,
-    plan::{ImageState, LoadPlan},
+    plan::{ImageState, LoadPlan, PlannedImage},
 };
 use crate::{
-    bundle::{API_VERSION, LockedFile, Name},
+    bundle::{API_VERSION, EntryKind, LockedFile, Name},
     oci::Digest,
     open::Medium,
     trust::{AcceptedSignature, Decision},
@@ -42,6 +42,9 @@ pub struct Receipt {
     pub threshold: usize,
     /// The images.
     pub images: Vec<LoadedImage>,
+    /// The charts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub charts: Vec<LoadedImage>,
     /// The blobs.
     pub blobs: BlobCounts,
     /// Plain files that are in the bundle; a registry does not take them.
@@ -127,7 +130,7 @@ pub(super) fn make(
     let loaded = jiff::Timestamp::from_second(request.now)
         .unwrap_or_default()
         .to_string();
-    let images = plan.images.iter().map(|image| {
+    let loaded_image = |image: &PlannedImage| {
         let signed = metadata.plan.contents.member(image.top).digest;
         LoadedImage {
             source: image.source.to_string(),
@@ -141,7 +144,12 @@ pub(super) fn make(
                 ImageState::Keep(_) => TagState::Kept,
             },
         }
-    });
+    };
+    let (charts, images): (Vec<_>, Vec<_>) = plan
+        .images
+        .iter()
+        .partition(|image| image.kind == EntryKind::Chart);
+    let all = |images: Vec<&PlannedImage>| images.into_iter().map(loaded_image).collect();
     Receipt {
         api_version: API_VERSION.to_owned(),
         kind: "Receipt".to_owned(),
@@ -158,7 +166,8 @@ pub(super) fn make(
             .map(ReceiptSignature::from)
             .collect(),
         threshold: decision.threshold,
-        images: images.collect(),
+        images: all(images),
+        charts: all(charts),
         blobs,
         files: metadata.lock.files.clone(),
     }

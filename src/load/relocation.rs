@@ -41,6 +41,8 @@ pub struct Relocation {
     pub layout: PathLayout,
     /// Rules, of which the one with the longest left side wins.
     pub rules: Vec<MapRule>,
+    /// The path that all charts go to; may be empty.
+    pub charts_path: String,
 }
 
 /// A text that is not a destination or a rule.
@@ -68,6 +70,11 @@ impl Place {
     /// `HOST[:PORT]`.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// The path that precedes all names; may be empty.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
     }
 }
 
@@ -157,6 +164,21 @@ impl Relocation {
         Repository::new(&self.to.host, &join(&self.to.prefix, &path)).map_err(failed)
     }
 
+    /// The destination of a chart: its name in the path for charts. Helm finds a chart only where
+    /// the last part of the path is its name, so that is never another.
+    ///
+    /// # Errors
+    /// When the resulting name is not of the grammar.
+    pub fn chart_destination(&self, source: &Reference) -> Result<Repository, RelocationError> {
+        let path = source.repository().path();
+        let name = path.rsplit('/').next().unwrap_or(path);
+        let path = join(&self.to.prefix, &join(&self.charts_path, name));
+        Repository::new(&self.to.host, &path).map_err(|error| RelocationError::Name {
+            from: source.to_string(),
+            error,
+        })
+    }
+
     fn kept_part(&self, source: &Reference) -> String {
         let repository = source.repository();
         let path = repository.path();
@@ -200,6 +222,7 @@ mod tests {
             to: to.parse().unwrap(),
             layout,
             rules,
+            charts_path: "charts".to_owned(),
         };
         relocation
             .destination(&source.parse().unwrap())

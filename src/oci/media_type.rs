@@ -18,6 +18,8 @@ pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 /// The empty descriptor's type (image-spec 1.1, "Guidance for an Empty Descriptor").
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// YAML (RFC 9512).
+pub const YAML: &str = "application/yaml";
 /// What is in a file about which nothing is known.
 pub const OCTET_STREAM: &str = "application/octet-stream";
 

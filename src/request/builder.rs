@@ -7,8 +7,8 @@ use std::{
 };
 
 use super::{
-    Origin, Problem, Request, RequestError, RequestedFile, RequestedImage, Spec, SpecImageSource,
-    check_bundle_name, check_bundle_version, check_file_name, check_platform, load_spec, read_list,
+    ChartArguments, Origin, Problem, Request, RequestError, RequestedChart, RequestedFile,
+    RequestedImage, Spec, SpecFile, SpecImageSource, check_bundle_name, check_bundle_version, check_file_name, check_platform, load_spec, read_list,
     source::{check_regular, contained_file, open_argument},
 };
 use crate::oci::Reference;
@@ -25,6 +25,8 @@ pub struct RequestBuilder {
     spec_platforms: Option<Vec<String>>,
     images: Vec<Wish>,
     files: Vec<RequestedFile>,
+    charts: Vec<RequestedChart>,
+    operators: Vec<RequestedFile>,
     problems: Vec<Problem>,
 }
 
@@ -120,6 +122,15 @@ impl RequestBuilder {
         self
     }
 
+    /// A chart that was asked for by argument.
+    pub fn chart(&mut self, arguments: &ChartArguments<'_>) -> &mut Self {
+        match arguments.requested() {
+            Ok(chart) => self.charts.push(chart),
+            Err(problems) => self.problems.extend(problems),
+        }
+        self
+    }
+
     /// Puts it all together.
     ///
     /// # Errors
@@ -148,6 +159,8 @@ impl RequestBuilder {
             platforms,
             images,
             files: self.files,
+            charts: self.charts,
+            operators: self.operators,
         })
     }
 
@@ -176,21 +189,46 @@ impl RequestBuilder {
             }
         }
         for wanted in spec.files {
-            match contained_file(directory, &wanted.path) {
-                Ok(path) => self.files.push(RequestedFile {
-                    name: wanted.name,
-                    path,
-                    origin: Origin::File {
-                        file: file.clone(),
-                        line: wanted.line,
-                    },
-                }),
-                Err(error) => self.failed_at(error, shown, wanted.line),
+            let found = self.contained(wanted, directory, &file, shown);
+            self.files.extend(found);
+        }
+        for wanted in spec.operators {
+            let found = self.contained(wanted, directory, &file, shown);
+            self.operators.extend(found);
+        }
+        for chart in spec.charts {
+            let kube_version = spec.kube_version.as_deref();
+            match self.spec_chart(chart, kube_version, directory, &file, shown) {
+                Ok(chart) => self.charts.push(chart),
+                Err((error, line)) => self.failed_at(error, shown, line),
             }
         }
         self.spec_name = Some(spec.name);
         self.spec_version = spec.version;
         self.spec_platforms = spec.platforms;
+    }
+
+    fn contained(
+        &mut self,
+        wanted: SpecFile,
+        directory: &Path,
+        file: &str,
+        shown: &str,
+    ) -> Option<RequestedFile> {
+        match contained_file(directory, &wanted.path) {
+            Ok(path) => Some(RequestedFile {
+                name: wanted.name,
+                path,
+                origin: Origin::File {
+                    file: file.to_owned(),
+                    line: wanted.line,
+                },
+            }),
+            Err(error) => {
+                self.failed_at(error, shown, wanted.line);
+                None
+            }
+        }
     }
 
     fn list(&mut self, reader: impl Read, shown: &str, origin: &str) {
@@ -222,7 +260,7 @@ impl RequestBuilder {
         }
     }
 
-    fn failed_at(&mut self, error: RequestError, file: &str, line: u64) {
+    pub(super) fn failed_at(&mut self, error: RequestError, file: &str, line: u64) {
         self.problems.push(Problem {
             file: file.to_owned(),
             line,

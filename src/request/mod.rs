@@ -6,12 +6,16 @@
 //! same request.
 
 mod builder;
+mod builder_chart;
+mod chart;
 mod error;
 mod list;
 mod names;
 mod source;
 mod spec;
+mod spec_chart;
 mod suggest;
+mod template;
 #[cfg(test)]
 mod tests;
 mod yaml;
@@ -19,13 +23,20 @@ mod yaml;
 use std::{fmt, path::PathBuf};
 
 pub use builder::RequestBuilder;
+pub use builder_chart::ChartArguments;
+pub use chart::{
+    ChartImage, ChartSource, RequestedChart, ValuesFile, check_api_version, check_kube_version,
+    check_namespace, check_release_name,
+};
 pub use error::{Problem, RequestError};
 pub use list::{ListedImage, MAX_LINE_BYTES, MAX_LIST_BYTES, parse_list, read_list};
 pub use names::{
     NameError, check_bundle_name, check_bundle_version, check_file_name, check_platform,
 };
 pub use spec::{MAX_SPEC_BYTES, Spec, SpecFile, SpecImage, SpecImageSource, load_spec, parse_spec};
+pub use spec_chart::{SpecChart, SpecChartImage, SpecChartImageSource};
 pub use suggest::{nearest, nearest_few};
+pub use template::{ChartFacts, ImageTemplate};
 
 use crate::oci::Reference;
 
@@ -42,6 +53,31 @@ pub enum Origin {
     },
     /// An argument on the command line.
     Argument,
+    /// A place in an object that a chart makes.
+    Rendered {
+        /// The release.
+        release: String,
+        /// The object: `Deployment/NAMESPACE/NAME`.
+        object: String,
+        /// The field in it.
+        path: String,
+        /// The template that makes the object.
+        template: String,
+    },
+    /// A chart's values, annotations or `Images.lock`.
+    Suggested {
+        /// The release.
+        release: String,
+        /// Where it is named.
+        path: String,
+    },
+    /// The list of what an operator runs.
+    Operator {
+        /// The operator's image.
+        operator: String,
+        /// The catalogue's file.
+        path: String,
+    },
 }
 
 impl fmt::Display for Origin {
@@ -49,6 +85,14 @@ impl fmt::Display for Origin {
         match self {
             Self::File { file, line } => write!(f, "{file}:{line}"),
             Self::Argument => f.write_str("argument"),
+            Self::Rendered {
+                release,
+                object,
+                path,
+                ..
+            } => write!(f, "release {release} {object} {path}"),
+            Self::Suggested { release, path } => write!(f, "release {release} {path}"),
+            Self::Operator { operator, path } => write!(f, "{path} for {operator}"),
         }
     }
 }
@@ -90,6 +134,10 @@ pub struct Request {
     pub images: Vec<RequestedImage>,
     /// The files, sorted by name.
     pub files: Vec<RequestedFile>,
+    /// The charts, in the order in which they were asked for: that of their installation.
+    pub charts: Vec<RequestedChart>,
+    /// Catalogues of what operators run.
+    pub operators: Vec<RequestedFile>,
 }
 
 impl Request {
@@ -107,6 +155,29 @@ impl Request {
 
     /// Whether nothing was asked for.
     pub fn is_empty(&self) -> bool {
-        self.images.is_empty() && self.files.is_empty()
+        self.images.is_empty() && self.files.is_empty() && self.charts.is_empty()
+    }
+
+    /// Adds images that turned out to be needed; one that was asked for already gets one more
+    /// origin.
+    pub fn add_images(&mut self, images: impl IntoIterator<Item = (Reference, Origin)>) {
+        for (reference, origin) in images {
+            let place = self.images.binary_search_by(|i| i.reference.cmp(&reference));
+            let image = match place {
+                Ok(at) => &mut self.images[at],
+                Err(at) => {
+                    let image = RequestedImage {
+                        reference,
+                        platforms: None,
+                        origins: Vec::new(),
+                    };
+                    self.images.insert(at, image);
+                    &mut self.images[at]
+                }
+            };
+            if let Err(at) = image.origins.binary_search(&origin) {
+                image.origins.insert(at, origin);
+            }
+        }
     }
 }

@@ -94,6 +94,22 @@ pub(super) fn check_contained_text(path: &str) -> Result<(), &'static str> {
 /// `base`, without symbolic links. Links inside `base` are followed, links out of it are refused.
 pub(super) fn contained_file(base: &Path, path: &str) -> Result<PathBuf, RequestError> {
     let file = || path.to_owned();
+    let resolved = contained_path(base, path)?;
+    check_regular(&resolved).map_err(|error| match error {
+        // The name that the user wrote says more than where it led.
+        RequestError::NotAFile { what, .. } => RequestError::NotAFile { file: file(), what },
+        RequestError::Read { source, .. } => RequestError::Read {
+            file: file(),
+            source,
+        },
+        other => other,
+    })?;
+    Ok(resolved)
+}
+
+/// As [`contained_file`], for a path that may lead to a directory as well.
+pub(super) fn contained_path(base: &Path, path: &str) -> Result<PathBuf, RequestError> {
+    let file = || path.to_owned();
     let read_error = |source| RequestError::Read {
         file: file(),
         source,
@@ -111,12 +127,6 @@ pub(super) fn contained_file(base: &Path, path: &str) -> Result<PathBuf, Request
             what: "a symbolic link out of the directory of bundle.yaml",
         });
     }
-    check_regular(&resolved).map_err(|error| match error {
-        // The name that the user wrote says more than where it led.
-        RequestError::NotAFile { what, .. } => RequestError::NotAFile { file: file(), what },
-        RequestError::Read { source, .. } => read_error(source),
-        other => other,
-    })?;
     Ok(resolved)
 }
 

@@ -8,8 +8,8 @@ use std::{
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    Problem, RequestError, check_bundle_name, check_bundle_version, check_file_name,
-    check_platform,
+    Problem, RequestError, SpecChart, check_bundle_name, check_bundle_version, check_file_name,
+    check_kube_version, check_platform,
     source::{check_contained_text, open_argument, read_capped},
     yaml::{self, Document, FileItem, Heading, ImageItem, ImageKeys, problem_at},
 };
@@ -36,6 +36,12 @@ pub struct Spec {
     pub images: Vec<SpecImage>,
     /// `files`, in the order of the file.
     pub files: Vec<SpecFile>,
+    /// `kubeVersion`: what charts are rendered for that say nothing else.
+    pub kube_version: Option<String>,
+    /// `charts`, in the order of the file.
+    pub charts: Vec<SpecChart>,
+    /// `operators`: catalogues of what operators run.
+    pub operators: Vec<SpecFile>,
 }
 
 /// An entry of `images`.
@@ -137,18 +143,18 @@ fn check_heading(heading: &Heading, shown: &str) -> Result<(), Problem> {
 }
 
 /// Collects what is wrong while it takes a document apart.
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     shown: &'a str,
     problems: Vec<Problem>,
 }
 
 impl Checker<'_> {
-    fn wrong(&mut self, at: Location, message: impl ToString) {
+    pub(super) fn wrong(&mut self, at: Location, message: impl ToString) {
         self.problems
             .push(problem_at(self.shown, at, message.to_string()));
     }
 
-    fn check<T, E: ToString>(&mut self, at: Location, result: Result<T, E>) -> Option<T> {
+    pub(super) fn check<T, E: ToString>(&mut self, at: Location, result: Result<T, E>) -> Option<T> {
         result.map_err(|error| self.wrong(at, error)).ok()
     }
 
@@ -159,12 +165,10 @@ impl Checker<'_> {
             self.check(version.referenced, check_bundle_version(&version.value));
             version.value
         });
-        if let Some(charts) = document.charts {
-            self.wrong(
-                charts.referenced,
-                "charts are not supported by this version: list their images under `images`",
-            );
-        }
+        let kube_version = document.kube_version.map(|version| {
+            self.check(version.referenced, check_kube_version(&version.value));
+            version.value
+        });
         let platforms = document.platforms.map(|platforms| {
             if platforms.is_empty() {
                 self.wrong(
@@ -182,6 +186,8 @@ impl Checker<'_> {
         });
         let images = document.images.unwrap_or_default();
         let files = document.files.unwrap_or_default();
+        let charts = document.charts.unwrap_or_default();
+        let operators = document.operators.unwrap_or_default();
         Spec {
             name: name.value,
             version,
@@ -191,6 +197,15 @@ impl Checker<'_> {
                 .filter_map(|item| self.image(item))
                 .collect(),
             files: files
+                .into_iter()
+                .filter_map(|item| self.file(item))
+                .collect(),
+            kube_version,
+            charts: charts
+                .into_iter()
+                .filter_map(|item| self.chart(item))
+                .collect(),
+            operators: operators
                 .into_iter()
                 .filter_map(|item| self.file(item))
                 .collect(),
@@ -267,7 +282,7 @@ impl Checker<'_> {
         })
     }
 
-    fn file(&mut self, item: Spanned<FileItem>) -> Option<SpecFile> {
+    pub(super) fn file(&mut self, item: Spanned<FileItem>) -> Option<SpecFile> {
         let at = item.referenced;
         let (path, name) = match item.value {
             FileItem::Path(path) => (path, None),

@@ -1,6 +1,6 @@
 //! The shape of `bundle.yaml` as it is written, before its values are checked.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -22,9 +22,12 @@ pub(super) struct Document {
     pub _kind: IgnoredAny,
     pub metadata: Metadata,
     pub platforms: Option<Vec<Spanned<String>>>,
-    pub charts: Option<Spanned<IgnoredAny>>,
+    #[serde(rename = "kubeVersion")]
+    pub kube_version: Option<Spanned<String>>,
+    pub charts: Option<Vec<Spanned<ChartKeys>>>,
     pub images: Option<Vec<Spanned<ImageItem>>>,
     pub files: Option<Vec<Spanned<FileItem>>>,
+    pub operators: Option<Vec<Spanned<FileItem>>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -41,6 +44,28 @@ pub(super) struct Heading {
     #[serde(rename = "apiVersion")]
     pub api_version: Option<Spanned<String>>,
     pub kind: Option<Spanned<String>>,
+}
+
+/// An entry of `charts`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub(super) struct ChartKeys {
+    pub name: Option<Spanned<String>>,
+    pub repo: Option<Spanned<String>>,
+    pub chart: Option<Spanned<String>>,
+    pub version: Option<Spanned<String>>,
+    pub release: Option<Spanned<String>>,
+    pub namespace: Option<Spanned<String>>,
+    pub kube_version: Option<Spanned<String>>,
+    pub api_versions: Option<Vec<Spanned<String>>>,
+    pub values: Option<Vec<Spanned<FileItem>>>,
+    pub discover: Option<Spanned<String>>,
+    pub tests: Option<bool>,
+    pub images: Option<Vec<Spanned<ImageItem>>>,
+    pub allow_secrets: Option<Vec<String>>,
+    pub relocate: Option<BTreeMap<String, String>>,
+    pub pass_credentials: Option<bool>,
+    pub allow_digest_mismatch: Option<bool>,
 }
 
 /// An entry of `images`: a reference, `{from: LIST}`, or `{image: REFERENCE, platforms: [..]}`.

@@ -198,6 +198,7 @@ pub async fn run(args: CreateArgs, context: &Context) -> Result<(), CliError> {
             },
         },
         concurrency: args.registry.concurrency.into(),
+        charts: args.inputs.charts.options(),
     };
     let report = create::create(&client, create, context.progress.as_ref()).await?;
     for warning in client.take_warnings() {

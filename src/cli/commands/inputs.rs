@@ -8,6 +8,7 @@ use std::{
 
 use clap::Args;
 
+use super::chart_inputs::ChartArgs;
 use crate::{
     cli::{
         args::{RegistryArgs, one_reader_of_stdin},
@@ -45,6 +46,9 @@ pub struct InputArgs {
         value_delimiter = '\n'
     )]
     pub images_from: Vec<PathBuf>,
+    /// Charts and their releases.
+    #[command(flatten)]
+    pub charts: ChartArgs,
     /// Carry this plain file along; may be repeated
     #[arg(
         long,
@@ -89,6 +93,7 @@ fn version(text: &str) -> Result<String, crate::request::NameError> {
 impl InputArgs {
     /// Refuses two readers of standard input, `password_stdin` being another one.
     pub(super) fn check(&self, password_stdin: bool) -> Result<(), CliError> {
+        self.charts.check()?;
         let lists = self.images_from.iter().filter(|path| is_dash(path)).count();
         one_reader_of_stdin([
             ("--images-from -", lists),
@@ -105,7 +110,7 @@ impl InputArgs {
         if let Some(spec) = self.spec_file(Path::new(DEFAULT_SPEC).exists()) {
             builder.spec_file(&spec);
         }
-        for reference in &self.image {
+        for reference in self.charts.add_to(&mut builder, &self.image) {
             builder.image(reference);
         }
         for list in &self.images_from {
@@ -143,7 +148,9 @@ impl InputArgs {
                 .find_map(|mirror| mirror.apply(repository));
             mirrored.as_ref().unwrap_or(repository).host().to_owned()
         };
-        request.images.iter().map(asked).collect()
+        let images = request.images.iter().map(asked);
+        let charts = request.charts.iter().filter_map(|chart| chart.source.host());
+        images.chain(charts).collect()
     }
 
     /// A client for the registries that a request names, mirrors applied.
@@ -171,8 +178,10 @@ impl InputArgs {
     /// The `bundle.yaml` to read: the one that is named, or the one that is there when no other
     /// argument says what goes in.
     pub fn spec_file(&self, default_exists: bool) -> Option<PathBuf> {
-        let nothing_else =
-            self.image.is_empty() && self.images_from.is_empty() && self.add_file.is_empty();
+        let nothing_else = self.image.is_empty()
+            && self.images_from.is_empty()
+            && self.add_file.is_empty()
+            && self.charts.chart.is_empty();
         match &self.file {
             Some(file) => Some(file.clone()),
             None if nothing_else && default_exists => Some(PathBuf::from(DEFAULT_SPEC)),
@@ -183,7 +192,7 @@ impl InputArgs {
 
 fn nothing_asked_for() -> CliError {
     CliError::usage("nothing to put into a bundle")
-        .hint("-f bundle.yaml, --image REFERENCE, --images-from FILE or --add-file PATH")
+        .hint("-f bundle.yaml, --image REFERENCE, --images-from FILE, --chart CHART or --add-file PATH")
 }
 
 fn tell_repeated(request: &Request, output: &Output) {

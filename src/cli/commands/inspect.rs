@@ -138,9 +138,14 @@ fn show(inspection: &Inspection, output: &Output) -> Result<(), CliError> {
     let file = inspection
         .file_size
         .map(|size| format!(", a file of {}", human::bytes(size)));
+    let mut contents = human::count(inspection.images.len(), "image", "images");
+    if !inspection.charts.is_empty() {
+        let charts = human::count(inspection.charts.len(), "chart", "charts");
+        contents.push_str(&format!(", {charts}"));
+    }
     output.line(&format!(
         "contents   {}, {} in {} blobs and documents{}",
-        human::count(inspection.images.len(), "image", "images"),
+        contents,
         human::bytes(inspection.content_size),
         inspection.members,
         file.unwrap_or_default(),
@@ -162,7 +167,31 @@ fn show(inspection: &Inspection, output: &Output) -> Result<(), CliError> {
             human::bytes(image.own_size),
         ]);
     }
-    output.table(&table)?;
+    if !inspection.images.is_empty() {
+        output.table(&table)?;
+    }
+    for chart in &inspection.charts {
+        output.line(&format!(
+            "chart      {} {}   {}   {}   from {}",
+            chart.name,
+            chart.version,
+            chart.digest.short(),
+            human::bytes(chart.content_size),
+            chart.source
+        ))?;
+    }
+    for release in &inspection.releases {
+        let values = release.values.iter().map(|file| file.name.as_str());
+        let values: Vec<_> = values.collect();
+        let values = match values.is_empty() {
+            true => String::new(),
+            false => format!("   values {}", values.join(", ")),
+        };
+        output.line(&format!(
+            "release    {} in {}   {}{values}",
+            release.name, release.namespace, release.chart
+        ))?;
+    }
     for file in &inspection.files {
         let size = human::bytes(file.size);
         output.line(&format!("file       {}   {size}", file.name))?;

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::check;
 use crate::{
+    check::{CheckedImage, ImageState},
     cli::{
         Context, Format,
         args::{RegistryArgs, TrustArgs, one_reader_of_stdin},
@@ -15,8 +17,13 @@ use crate::{
         table::{Align, Table},
         values::{self, input, is_dash},
     },
+    handoff::DEFAULT_PULL_SECRET,
+    helm::render::Helm,
     human,
-    load::{self, LoadRequest, MapRule, PathLayout, Place, Receipt, Relocation, TagState},
+    load::{
+        self, HandedOff, HandoffRequest, LoadRequest, MapRule, PathLayout, Place, Receipt,
+        Relocation, TagState,
+    },
     registry::{Client, ProxyUse},
 };
 
@@ -31,6 +38,8 @@ Examples:
   bundle load calico.bundle.tar.zst --to registry.local:5000 --key cosign.pub
   bundle load calico.bundle.tar.zst --to harbor.local/mirror --key cosign.pub \\
       --dry-run
+  bundle load calico.bundle.tar.zst --to registry.local:5000 --key cosign.pub \\
+      --handoff handoff
   ssh gateway cat calico.bundle.tar.zst \\
       | bundle load - --to registry.local:5000 --key cosign.pub
 
@@ -57,6 +66,10 @@ pub struct LoadArgs {
         value_delimiter = ','
     )]
     pub map: Vec<MapRule>,
+    /// Send charts to this path below --to: `helm` finds them at oci://TO/PATH/NAME
+    #[arg(long, value_name = "PATH", env = "BUNDLE_CHARTS_PATH", default_value = "charts")]
+    #[arg(value_parser = values::repository_path)]
+    pub charts_path: String,
     /// What happens when a tag exists at the destination and is something else
     #[arg(long, env = "BUNDLE_ON_CONFLICT", value_enum, default_value_t)]
     pub on_conflict: OnConflict,
@@ -69,6 +82,20 @@ pub struct LoadArgs {
     /// Write what was done to this file, as JSON
     #[arg(long, value_name = "FILE", env = "BUNDLE_RECEIPT")]
     pub receipt: Option<PathBuf>,
+    /// Write what the installation needs into this directory: values for this registry, commands,
+    /// files for nodes; and check that every chart will find its images
+    #[arg(long, value_name = "DIR", env = "BUNDLE_HANDOFF")]
+    pub handoff: Option<PathBuf>,
+    /// The name of the pull secret in the hand-off
+    #[arg(long, value_name = "NAME", env = "BUNDLE_PULL_SECRET")]
+    #[arg(default_value = DEFAULT_PULL_SECRET, value_parser = values::kubernetes_name)]
+    pub pull_secret: String,
+    /// Where nodes have the registry's certificate authority, for the files of the hand-off
+    #[arg(long, value_name = "PATH", env = "BUNDLE_NODE_CA_FILE", requires = "handoff")]
+    pub node_ca_file: Option<String>,
+    /// The `helm` that renders charts, 3.12 or later [default: the one in PATH, if there is one]
+    #[arg(long, value_name = "PATH", env = "BUNDLE_HELM", requires = "handoff")]
+    pub helm: Option<PathBuf>,
     /// Show what would be done, and change nothing
     #[arg(long, env = "BUNDLE_DRY_RUN", value_parser = values::switch)]
     pub dry_run: bool,
@@ -119,6 +146,31 @@ pub enum IndexMode {
 }
 
 impl LoadArgs {
+    /// What the hand-off is made with. No helm is needed unless one is named.
+    async fn handoff(&self, context: &Context) -> Result<Option<HandoffRequest>, CliError> {
+        let Some(directory) = &self.handoff else {
+            return Ok(None);
+        };
+        let helm = match (Helm::find(self.helm.as_deref()).await, &self.helm) {
+            (Ok(helm), _) => Some(helm),
+            (Err(error), Some(_)) => {
+                return Err(CliError::usage(&error).maybe_hint(error.hint()));
+            }
+            (Err(error), None) => {
+                context.output.detail(&error.to_string());
+                None
+            }
+        };
+        let plain_http = &self.registry.connection.plain_http;
+        Ok(Some(HandoffRequest {
+            directory: directory.clone(),
+            pull_secret: self.pull_secret.clone(),
+            plain_http: plain_http.iter().any(|host| host == self.to.host()),
+            ca_file: self.node_ca_file.clone(),
+            helm,
+        }))
+    }
+
     /// Refuses what the grammar of the arguments cannot.
     ///
     /// # Errors
@@ -157,6 +209,7 @@ pub async fn run(args: LoadArgs, context: &Context) -> Result<(), CliError> {
         .registry
         .client_config(ProxyUse::None, [args.to.host()])?;
     let client = Client::new(config).map_err(|error| CliError::destination(&error))?;
+    let handoff = args.handoff(context).await?;
     let request = LoadRequest {
         input: input(&args.file),
         trust,
@@ -164,6 +217,7 @@ pub async fn run(args: LoadArgs, context: &Context) -> Result<(), CliError> {
             to: args.to.clone(),
             layout: args.layout.into(),
             rules: args.map.clone(),
+            charts_path: args.charts_path.clone(),
         },
         on_conflict: args.on_conflict.into(),
         index: args.index.into(),
@@ -171,19 +225,57 @@ pub async fn run(args: LoadArgs, context: &Context) -> Result<(), CliError> {
         dry_run: args.dry_run,
         concurrency: args.registry.concurrency.into(),
         now: clock::now()?,
+        handoff,
     };
-    let receipt = load::load(&client, request, context.progress.as_ref()).await?;
+    let loaded = load::load(&client, request, context.progress.as_ref()).await?;
+    let receipt = &loaded.receipt;
     for warning in client.take_warnings() {
         context.output.warn(&warning);
     }
     if let Some(path) = &args.receipt {
-        write_receipt(path, &receipt)?;
+        write_receipt(path, receipt)?;
         context.output.step("wrote", &escape_path(path), None);
     }
     match context.format {
-        Format::Json => context.output.json(&receipt),
-        Format::Table => show(&receipt, &args, &context.output),
+        Format::Json => context.output.json(receipt)?,
+        Format::Table => show(receipt, &args, &context.output)?,
     }
+    match &loaded.handoff {
+        Some(handoff) => show_handoff(handoff, &context.output),
+        None => Ok(()),
+    }
+}
+
+/// Says what to do next, and fails if that would not work.
+fn show_handoff(handoff: &HandedOff, output: &Output) -> Result<(), CliError> {
+    for note in &handoff.notes {
+        output.warn(note);
+    }
+    for release in &handoff.checked {
+        let images = &release.images;
+        let good = images.iter().filter(|image| image.state.is_good());
+        let mirrored = |image: &&CheckedImage| {
+            matches!(image.state, ImageState::ThroughMirror { .. })
+        };
+        let by_mirror = good.clone().filter(mirrored).count();
+        let mut text = format!(
+            "release {}: {} of {} will be found",
+            release.release,
+            good.count(),
+            human::count(images.len(), "image", "images")
+        );
+        if by_mirror > 0 {
+            text.push_str(&format!(", {by_mirror} of them only by a mirror"));
+        }
+        output.step("checked", &text, None);
+    }
+    check::verdict(&handoff.checked)?;
+    let install = handoff.directory.join("INSTALL.md");
+    output.next(&format!("{} tells all; in short:", escape_path(&install)));
+    for command in &handoff.commands {
+        output.next(command);
+    }
+    Ok(())
 }
 
 fn write_receipt(path: &Path, receipt: &Receipt) -> Result<(), CliError> {
@@ -194,6 +286,7 @@ fn write_receipt(path: &Path, receipt: &Receipt) -> Result<(), CliError> {
         .map_err(|error| CliError::new(Exit::LocalIo, format!("{}: {error}", escape_path(path))))
 }
 
+/// Writes "there already" and the like, for images and charts.
 fn show(receipt: &Receipt, args: &LoadArgs, output: &Output) -> Result<(), CliError> {
     let mut table = Table::new([
         ("IMAGE", Align::Left),
@@ -201,7 +294,7 @@ fn show(receipt: &Receipt, args: &LoadArgs, output: &Output) -> Result<(), CliEr
         ("TAG", Align::Left),
         ("FROM", Align::Left),
     ]);
-    for image in &receipt.images {
+    for image in receipt.images.iter().chain(&receipt.charts) {
         let tag = match (image.tag, receipt.dry_run) {
             (TagState::Present, _) => "was there",
             (TagState::Kept, _) => "kept as it is",

@@ -1,5 +1,7 @@
 //! One module a command: its arguments and what runs it.
 
+pub mod chart_inputs;
+pub mod check;
 pub mod completions;
 pub mod create;
 pub mod extract;
@@ -25,6 +27,7 @@ pub(super) async fn run(command: Command, context: &Context) -> Result<(), CliEr
         Command::Verify(args) => verify::run(args, context).await,
         Command::Inspect(args) => inspect::run(args, context).await,
         Command::Load(args) => load::run(args, context).await,
+        Command::Check(args) => check::run(args, context).await,
         Command::Serve(args) => serve::run(args, context).await,
         Command::Extract(args) => extract::run(args, context).await,
         Command::Sign(args) => sign::run(args, context).await,

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use serde::Serialize;
+use serde_json::json;
 
 use super::{inputs::InputArgs, lock_file};
 use crate::{
-    bundle::{Absent, AbsentReason, Lock},
+    bundle::{Absent, AbsentReason, Lock, LockedChart, Origin},
     cli::{
         Context, Format,
         args::RegistryArgs,
@@ -17,7 +19,8 @@ use crate::{
         table::{Align, Table},
         values,
     },
-    create, human,
+    create::{self, Advice, Planned, Suggested},
+    human,
     oci::Platform,
     registry::ProxyUse,
 };
@@ -77,17 +80,22 @@ pub async fn run(args: PlanArgs, context: &Context) -> Result<(), CliError> {
             .hint("-o bundle.lock, or a bundle.yaml with a bundle.lock beside it"));
     }
     let progress = context.progress.as_ref();
-    let (lock, size) =
-        create::plan(&client, &request, clock::now()?, concurrency, progress).await?;
+    let charts = args.inputs.charts.options();
+    let now = clock::now()?;
+    let planned = create::plan(&client, &request, &charts, now, concurrency, progress).await?;
+    let (lock, size) = (&planned.lock, planned.content_size);
     if let (true, Some(path)) = (args.check, &path) {
-        return compare(&lock_file::read(path)?, &lock, &escape_path(path));
+        return compare(&lock_file::read(path)?, lock, &escape_path(path));
     }
     match context.format {
-        Format::Json => context.output.json(&lock)?,
-        Format::Table => show(&lock, size, &context.output)?,
+        Format::Json => context.output.json(&PlannedJson::of(&planned))?,
+        Format::Table => {
+            show(lock, size, &context.output)?;
+            show_advice(&planned.advice, &context.output)?;
+        }
     }
     if let Some(path) = path {
-        lock_file::write(&path, &lock)?;
+        lock_file::write(&path, lock)?;
         context.output.step("wrote", &escape_path(&path), None);
     }
     Ok(())
@@ -95,11 +103,15 @@ pub async fn run(args: PlanArgs, context: &Context) -> Result<(), CliError> {
 
 fn show(lock: &Lock, content_size: u64, output: &Output) -> Result<(), CliError> {
     let mut what = human::count(lock.images.len(), "image", "images");
-    if !lock.files.is_empty() {
-        what = format!(
-            "{what} · {}",
-            human::count(lock.files.len(), "file", "files")
-        );
+    let values: usize = lock.releases.iter().map(|release| release.values.len()).sum();
+    for (count, one, many) in [
+        (lock.charts.len(), "chart", "charts"),
+        (values, "values file", "values files"),
+        (lock.files.len(), "file", "files"),
+    ] {
+        if count > 0 {
+            what.push_str(&format!(" · {}", human::count(count, one, many)));
+        }
     }
     let (name, version) = (&lock.metadata.name, &lock.metadata.version);
     let size = human::bytes(content_size);
@@ -113,17 +125,113 @@ fn show(lock: &Lock, content_size: u64, output: &Output) -> Result<(), CliError>
         ("WHY", Align::Left),
     ]);
     for image in &lock.images {
-        let why: Vec<String> = image.requested_by.iter().map(ToString::to_string).collect();
         table.row([
             image.reference.clone(),
             image.digest.short(),
             platforms(&image.platforms),
             human::bytes(image.content_size),
-            why.join(" · "),
+            why(&image.requested_by),
+        ]);
+    }
+    for chart in &lock.charts {
+        table.row([
+            format!("{} {} (chart)", chart.name, chart.version),
+            chart.digest.short(),
+            "-".to_owned(),
+            human::bytes(chart.content_size),
+            why(&chart.requested_by),
         ]);
     }
     output.table(&table)?;
     show_absent(&lock.absent, output)
+}
+
+/// The cell with who asked for an image; `--format json` and the lock have all of them.
+fn why(origins: &[Origin]) -> String {
+    const SHOWN: usize = 2;
+    let first: Vec<String> = origins.iter().take(SHOWN).map(ToString::to_string).collect();
+    let more = match origins.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" · {more} more"),
+    };
+    first.join(" · ") + &more
+}
+
+fn show_advice(advice: &Advice, output: &Output) -> Result<(), CliError> {
+    for suggested in &advice.suggested {
+        let Suggested {
+            reference,
+            release,
+            from,
+        } = suggested;
+        output.line(&format!(
+            "suggested  {reference}   {from} of release {release}; not in the bundle (--include-suggested takes it along)"
+        ))?;
+    }
+    for found in &advice.not_relocatable {
+        for stray in &found.strays {
+            let place = stray.places.first();
+            let place = place.map(|place| format!("{} {}", place.object, place.field));
+            output.line(&format!(
+                "fixed      {}   {} of release {}: no value brings it to another registry, nodes need a mirror",
+                stray.reference,
+                place.unwrap_or_default(),
+                found.release
+            ))?;
+        }
+    }
+    for operator in &advice.operators {
+        output.warn(operator);
+    }
+    Ok(())
+}
+
+/// What `--format json` prints: the lock, and what is not certain.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PlannedJson<'a> {
+    #[serde(flatten)]
+    lock: &'a Lock,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    suggested: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    not_relocatable: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    operators: &'a [String],
+}
+
+impl<'a> PlannedJson<'a> {
+    fn of(planned: &'a Planned) -> Self {
+        let suggested = planned.advice.suggested.iter().map(|suggested| {
+            json!({
+                "reference": suggested.reference.to_string(),
+                "release": suggested.release,
+                "from": suggested.from,
+            })
+        });
+        let fixed = planned.advice.not_relocatable.iter().flat_map(|found| {
+            found.strays.iter().map(|stray| {
+                let places = stray.places.iter().map(|place| {
+                    json!({
+                        "template": place.template,
+                        "object": place.object,
+                        "path": place.field,
+                    })
+                });
+                json!({
+                    "reference": stray.reference.to_string(),
+                    "release": found.release,
+                    "places": places.collect::<Vec<_>>(),
+                })
+            })
+        });
+        Self {
+            lock: &planned.lock,
+            suggested: suggested.collect(),
+            not_relocatable: fixed.collect(),
+            operators: &planned.advice.operators,
+        }
+    }
 }
 
 /// The cell with the platforms of an image; the system is left out where it is Linux.
@@ -198,8 +306,19 @@ fn compare(locked: &Lock, now: &Lock, path: &str) -> Result<(), CliError> {
             details.push(format!("{}  is no longer asked for", known.reference));
         }
     }
+    for chart in &now.charts {
+        let same = |known: &&LockedChart| known.reference == chart.reference;
+        match locked.charts.iter().find(same) {
+            None => details.push(format!("{}  is new", chart.reference)),
+            Some(known) if known.digest != chart.digest => {
+                let (was, is) = (known.digest.short(), chart.digest.short());
+                details.push(format!("{}  was {was}, is {is}", chart.reference));
+            }
+            Some(_) => {}
+        }
+    }
     if details.is_empty() {
-        details.push("platforms, files or names have changed".to_owned());
+        details.push("platforms, files, values, places or names have changed".to_owned());
     }
     Err(
         CliError::new(Exit::Source, format!("{path} is out of date"))

@@ -1,0 +1,365 @@
+//! Getting a chart from where it is: a repository, a registry, or this machine.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use url::Url;
+
+use super::{ChartFault, ChartOptions};
+use crate::{
+    bundle::{FetchedDependency, Lock, LockedChart, SourceDigest},
+    create::CreateError,
+    helm::{
+        chart::{Chart, Dependency, MAX_ARCHIVE_BYTES},
+        oci, package,
+        provenance::{self, Keyring},
+        repository::{self, IndexDigest},
+        version::{Constraint, Version},
+    },
+    oci::{Descriptor, Digest, Reference, Repository},
+    progress::Progress,
+    registry::Client,
+    request::{ChartSource, RequestedChart},
+};
+
+/// The host in the references of charts that come from no host.
+const NO_HOST: &str = "localhost";
+
+/// A chart that is here.
+pub(super) struct Fetched {
+    pub chart: Chart,
+    /// The packaged chart.
+    pub archive: Bytes,
+    pub provenance: Option<Bytes>,
+    /// Who signed it, if that was checked.
+    pub signed_by: Option<String>,
+    /// Its name in the bundle.
+    pub reference: Reference,
+    /// Its manifest, and manifest and configuration as its registry has them.
+    pub artifact: Option<(Descriptor, Vec<Bytes>)>,
+    pub source: String,
+    pub source_digest: Option<SourceDigest>,
+    pub dependencies: Vec<FetchedDependency>,
+}
+
+/// Gets charts.
+pub(super) struct Fetcher<'a> {
+    client: &'a Client,
+    pins: Option<&'a Lock>,
+    keyring: Option<Keyring>,
+}
+
+impl<'a> Fetcher<'a> {
+    pub(super) fn new(
+        client: &'a Client,
+        options: &ChartOptions,
+        pins: Option<&'a Lock>,
+    ) -> Result<Self, CreateError> {
+        let keyring = options.keyring.as_deref().map(Keyring::read).transpose();
+        Ok(Self {
+            client,
+            pins,
+            keyring: keyring.map_err(CreateError::Keyring)?,
+        })
+    }
+
+    /// Gets a chart, reads it, and checks that it is the one that was asked for.
+    pub(super) async fn fetch(
+        &self,
+        requested: &RequestedChart,
+        progress: &dyn Progress,
+    ) -> Result<Fetched, ChartFault> {
+        let pin = self.pin(requested)?;
+        let version = pin.map_or(requested.version.as_deref(), |pin| Some(&pin.version));
+        let mut fetched = match &requested.source {
+            ChartSource::Repository { url, name } => {
+                self.from_repository(url, name, version, requested).await?
+            }
+            ChartSource::Registry { repository, digest } => {
+                self.from_registry(repository, version, digest.as_ref())
+                    .await?
+            }
+            ChartSource::Path { path, shown } if path.is_dir() => {
+                self.from_directory(path, shown, progress).await?
+            }
+            ChartSource::Path { path, shown } => from_archive(path, shown)?,
+        };
+        if let ChartSource::Path { .. } = requested.source {
+            check_version(&fetched.chart, version)?;
+        }
+        let missing = fetched.chart.missing();
+        if !missing.is_empty() {
+            let missing = missing.iter().map(|dependency| dependency.name.clone());
+            return Err(ChartFault::Dependencies(missing.collect()));
+        }
+        if let Some(keyring) = &self.keyring {
+            let file = fetched.chart.metadata.archive_name();
+            let provenance = fetched.provenance.as_deref().ok_or(ChartFault::NoProvenance)?;
+            let signer = provenance::verify(provenance, &file, &fetched.archive, keyring)?;
+            fetched.signed_by = Some(signer.to_string());
+        }
+        if let Some(pin) = pin {
+            let found = Digest::sha256_of(&fetched.archive);
+            if found != pin.archive.digest {
+                return Err(ChartFault::Moved {
+                    version: pin.version.clone(),
+                    locked: pin.archive.digest,
+                    found,
+                });
+            }
+        }
+        Ok(fetched)
+    }
+
+    /// What the lock says of this chart.
+    fn pin(&self, requested: &RequestedChart) -> Result<Option<&'a LockedChart>, ChartFault> {
+        let Some(lock) = self.pins else {
+            return Ok(None);
+        };
+        let shown = requested.source.shown();
+        let fits = |chart: &&LockedChart| {
+            chart.source == shown && version_fits(requested.version.as_deref(), &chart.version)
+        };
+        let pin = lock.charts.iter().find(fits);
+        pin.map(Some).ok_or(ChartFault::NotLocked)
+    }
+
+    async fn from_repository(
+        &self,
+        url: &Url,
+        name: &str,
+        version: Option<&str>,
+        requested: &RequestedChart,
+    ) -> Result<Fetched, ChartFault> {
+        let options = repository::Options {
+            pass_credentials: requested.pass_credentials,
+            allow_digest_mismatch: requested.allow_digest_mismatch,
+        };
+        let found = repository::fetch(self.client, url, name, version, options).await?;
+        let chart = read(&found.archive)?;
+        chart.check_identity(name, Some(&found.version))?;
+        Ok(Fetched {
+            reference: reference_of(&repository_of(url, name)?, &chart)?,
+            chart,
+            archive: found.archive,
+            provenance: found.provenance,
+            signed_by: None,
+            artifact: None,
+            source: requested.source.shown(),
+            source_digest: Some(match found.index_digest {
+                IndexDigest::Match => SourceDigest::Match,
+                IndexDigest::Missing => SourceDigest::Missing,
+                IndexDigest::Mismatch { said } => SourceDigest::Mismatch { said },
+            }),
+            dependencies: Vec::new(),
+        })
+    }
+
+    async fn from_registry(
+        &self,
+        repository: &Repository,
+        version: Option<&str>,
+        digest: Option<&Digest>,
+    ) -> Result<Fetched, ChartFault> {
+        let found = oci::fetch(self.client, repository, version, digest).await?;
+        let chart = read(&found.archive)?;
+        let path = repository.path();
+        let name = path.rsplit('/').next().unwrap_or(path);
+        chart.check_identity(name, version.and(Some(&found.version)))?;
+        Ok(Fetched {
+            reference: reference_of(repository, &chart)?,
+            chart,
+            archive: found.archive,
+            provenance: found.provenance,
+            signed_by: None,
+            artifact: Some((found.descriptor, vec![found.manifest, found.config])),
+            source: match digest {
+                Some(digest) => format!("oci://{repository}@{digest}"),
+                None => format!("oci://{repository}"),
+            },
+            source_digest: None,
+            dependencies: Vec::new(),
+        })
+    }
+
+    /// Packages a directory, with what it lacks.
+    async fn from_directory(
+        &self,
+        path: &Path,
+        shown: &str,
+        progress: &dyn Progress,
+    ) -> Result<Fetched, ChartFault> {
+        let directory = package::inspect_directory(path)?;
+        let mut archives = Vec::new();
+        let mut dependencies = Vec::new();
+        for wanted in &directory.missing {
+            let (archive, dependency) = self.dependency(wanted).await?;
+            progress.step(
+                "fetched",
+                &format!(
+                    "{} {} from {}, a dependency of {shown}",
+                    dependency.name, dependency.version, dependency.repository
+                ),
+            );
+            let name = format!("{}-{}.tgz", dependency.name, dependency.version);
+            archives.push((name, archive));
+            dependencies.push(dependency);
+        }
+        dependencies.sort_by(|a, b| a.name.cmp(&b.name));
+        let packaged = package::package(path, &archives)?;
+        let archive = Bytes::from(packaged.archive);
+        let chart = read(&archive)?;
+        Ok(Fetched {
+            reference: local_reference(&chart)?,
+            chart,
+            archive,
+            provenance: None,
+            signed_by: None,
+            artifact: None,
+            source: shown.to_owned(),
+            source_digest: None,
+            dependencies,
+        })
+    }
+
+    /// A dependency that is not in the directory.
+    async fn dependency(
+        &self,
+        wanted: &Dependency,
+    ) -> Result<(Bytes, FetchedDependency), ChartFault> {
+        let version = Some(wanted.version.as_str()).filter(|version| !version.is_empty());
+        let from = wanted.repository.trim_end_matches('/');
+        let (archive, version) = if let Some(place) = from.strip_prefix("oci://") {
+            let text = format!("{place}/{}", wanted.name);
+            let reference: Reference = text
+                .parse()
+                .map_err(|error| ChartFault::Dependency(format!("{text}: {error}")))?;
+            let found = oci::fetch(self.client, reference.repository(), version, None).await?;
+            (found.archive, found.version)
+        } else {
+            let url: Url = from
+                .parse()
+                .ok()
+                .filter(|url: &Url| matches!(url.scheme(), "https" | "http"))
+                .ok_or_else(|| {
+                    ChartFault::Dependency(format!(
+                        "the dependency {} has no repository that can be asked: run `helm dependency build` first",
+                        wanted.name
+                    ))
+                })?;
+            let options = repository::Options::default();
+            let found = repository::fetch(self.client, &url, &wanted.name, version, options).await?;
+            (found.archive, found.version)
+        };
+        read(&archive)?.check_identity(&wanted.name, Some(&version))?;
+        let dependency = FetchedDependency {
+            digest: Digest::sha256_of(&archive),
+            name: wanted.name.clone(),
+            repository: wanted.repository.clone(),
+            version,
+        };
+        Ok((archive, dependency))
+    }
+}
+
+/// An archive on this machine; its provenance is looked for beside it, as Helm does.
+fn from_archive(path: &Path, shown: &str) -> Result<Fetched, ChartFault> {
+    let archive = read_file(path)?;
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".prov");
+    let beside = PathBuf::from(beside);
+    let provenance = match beside.exists() {
+        true => Some(read_file(&beside)?),
+        false => None,
+    };
+    let chart = read(&archive)?;
+    Ok(Fetched {
+        reference: local_reference(&chart)?,
+        chart,
+        archive,
+        provenance,
+        signed_by: None,
+        artifact: None,
+        source: shown.to_owned(),
+        source_digest: None,
+        dependencies: Vec::new(),
+    })
+}
+
+fn read_file(path: &Path) -> Result<Bytes, ChartFault> {
+    use std::io::Read as _;
+    let failed = |error: std::io::Error| ChartFault::File {
+        file: path.display().to_string(),
+        error,
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut content = Vec::new();
+    file.take(MAX_ARCHIVE_BYTES as u64 + 1)
+        .read_to_end(&mut content)
+        .map_err(failed)?;
+    Ok(content.into())
+}
+
+fn read(archive: &[u8]) -> Result<Chart, ChartFault> {
+    Ok(tokio::task::block_in_place(|| Chart::read(archive))?)
+}
+
+/// The place of a chart of a classic repository as a registry's: a name to know it by, where
+/// nothing can be pulled.
+fn repository_of(url: &Url, name: &str) -> Result<Repository, ChartFault> {
+    let host = url.host_str().unwrap_or(NO_HOST);
+    let host = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        // A bare word would be read as a path of Docker Hub.
+        None if !host.contains('.') && host != NO_HOST => {
+            format!("{host}:{}", url.port_or_known_default().unwrap_or(443))
+        }
+        None => host.to_owned(),
+    };
+    let kept = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9' | '/') => c,
+        _ => '-',
+    };
+    let path: String = url.path().chars().map(kept).collect();
+    let parts = path.split('/').map(|part| part.trim_matches('-'));
+    let mut parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    parts.push(name);
+    Repository::new(&host, &parts.join("/"))
+        .map_err(|error| ChartFault::Name(format!("{name}: {error}")))
+}
+
+fn local_reference(chart: &Chart) -> Result<Reference, ChartFault> {
+    let name = &chart.metadata.name;
+    let repository = Repository::new(NO_HOST, name)
+        .map_err(|error| ChartFault::Name(format!("{name}: {error}")))?;
+    reference_of(&repository, chart)
+}
+
+fn reference_of(repository: &Repository, chart: &Chart) -> Result<Reference, ChartFault> {
+    let text = format!("{repository}:{}", chart.metadata.tag());
+    text.parse()
+        .map_err(|error| ChartFault::Name(format!("{text}: {error}")))
+}
+
+fn check_version(chart: &Chart, wanted: Option<&str>) -> Result<(), ChartFault> {
+    let found = &chart.metadata.version;
+    match wanted {
+        Some(wanted) if !version_fits(Some(wanted), found) => Err(ChartFault::Version {
+            wanted: wanted.to_owned(),
+            found: found.clone(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a version is the one that is wanted, or one of those.
+fn version_fits(wanted: Option<&str>, version: &str) -> bool {
+    let Some(wanted) = wanted else { return true };
+    if wanted == version {
+        return true;
+    }
+    match (wanted.parse::<Constraint>(), version.parse::<Version>()) {
+        (Ok(wanted), Ok(version)) => wanted.matches(&version),
+        _ => false,
+    }
+}

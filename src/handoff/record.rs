@@ -1,0 +1,176 @@
+//! `handoff.json`: what a hand-off is about, for `bundle check` and other programs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    bundle::{API_VERSION, Name, Release},
+    oci::Digest,
+};
+
+/// The name of the file.
+pub const RECORD_FILE: &str = "handoff.json";
+/// Largest record that is read, in bytes.
+pub const MAX_RECORD_BYTES: u64 = 16 << 20;
+/// The value of `kind`.
+const KIND: &str = "Handoff";
+
+/// What a hand-off is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Record {
+    /// Always `sneakernet/v1`.
+    pub api_version: String,
+    /// Always `Handoff`.
+    pub kind: String,
+    /// Name and version of the bundle.
+    pub bundle: Name,
+    /// Digest of its root.
+    pub root: Digest,
+    /// The registry that the content is in: `HOST[:PORT][/PREFIX]`.
+    pub destination: String,
+    /// Whether nodes that are told of the mirror find images by their names from before.
+    pub mirrored: bool,
+    /// The images.
+    pub images: Vec<RecordedImage>,
+    /// The releases, in the order of their installation.
+    pub releases: Vec<RecordedRelease>,
+}
+
+/// An image and where it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecordedImage {
+    /// The name that it had.
+    pub source: String,
+    /// The repository that it is in now.
+    pub repository: String,
+    /// The digest that it has there.
+    pub digest: Digest,
+}
+
+/// A release and where its parts are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecordedRelease {
+    /// What the bundle says of it.
+    pub release: Release,
+    /// The repository that its chart is in now.
+    pub repository: String,
+    /// The digest of the chart's manifest.
+    pub chart: Digest,
+    /// The digest of the chart's archive.
+    pub archive: Digest,
+    /// The size of the chart's archive in bytes.
+    pub archive_size: u64,
+    /// Values files, below the directory of the record, in the order in which they apply.
+    pub values: Vec<String>,
+    /// The overlay, below the directory of the record.
+    pub overlay: String,
+}
+
+/// Why a text is no record.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// Not JSON of a record.
+    #[error("not as prescribed: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Another kind of document.
+    #[error("not a hand-off of `{API_VERSION}`")]
+    Kind,
+    /// A path that leads out of the directory.
+    #[error("`{0}` is not a path in the hand-off")]
+    Path(String),
+}
+
+impl Record {
+    /// `kind` and `apiVersion`.
+    pub fn heading() -> (String, String) {
+        (API_VERSION.to_owned(), KIND.to_owned())
+    }
+
+    /// The file's content.
+    ///
+    /// # Errors
+    /// Never, as far as known: every field is one of JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut text = serde_json::to_vec_pretty(self)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// Reads a record.
+    ///
+    /// # Errors
+    /// When it is none, or names a file outside of its directory.
+    pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
+        let record: Self = serde_json::from_slice(bytes)?;
+        if (record.api_version.clone(), record.kind.clone()) != Self::heading() {
+            return Err(RecordError::Kind);
+        }
+        let releases = record.releases.iter();
+        let mut paths = releases.flat_map(|r| r.values.iter().chain([&r.overlay]));
+        let outside = |path: &&String| {
+            let bad = |part: &str| matches!(part, "" | "." | "..");
+            path.split('/').any(bad) || path.contains(['\\', '\0'])
+        };
+        match paths.find(outside) {
+            Some(path) => Err(RecordError::Path(path.chars().take(120).collect())),
+            None => Ok(record),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bundle::Discover;
+
+    #[test]
+    fn a_record_round_trips_and_stays_in_its_directory() {
+        let (api_version, kind) = Record::heading();
+        let digest = Digest::sha256_of(b"x");
+        let mut record = Record {
+            api_version,
+            kind,
+            bundle: Name {
+                name: "demo".into(),
+                version: "1".into(),
+            },
+            root: digest,
+            destination: "registry.local:5000".into(),
+            mirrored: true,
+            images: vec![RecordedImage {
+                source: "quay.io/a/b:1".into(),
+                repository: "registry.local:5000/a/b".into(),
+                digest,
+            }],
+            releases: vec![RecordedRelease {
+                release: Release {
+                    api_versions: vec![],
+                    chart: "localhost/demo:1".into(),
+                    discover: Discover::Render,
+                    kube_version: None,
+                    name: "demo".into(),
+                    namespace: "default".into(),
+                    relocate: vec![],
+                    values: vec![],
+                },
+                repository: "registry.local:5000/charts/demo".into(),
+                chart: digest,
+                archive: digest,
+                archive_size: 1,
+                values: vec!["values/demo/values.yaml".into()],
+                overlay: "values-demo.yaml".into(),
+            }],
+        };
+        let bytes = record.to_bytes().unwrap();
+        assert_eq!(Record::parse(&bytes).unwrap(), record);
+        for outside in ["../x", "/etc/passwd", "a//b", "a/../../b", ".", ""] {
+            record.releases[0].values = vec![outside.into()];
+            let bytes = record.to_bytes().unwrap();
+            assert!(Record::parse(&bytes).is_err(), "{outside:?}");
+        }
+        assert!(Record::parse(b"{}").is_err());
+    }
+}
