@@ -1,0 +1,7 @@
+//! Helm: chart sources, version constraints, rendering, image discovery.
+//!
+//! Follows Helm where Helm reads (archives, `Chart.yaml`, `.helmignore`, OCI artifacts,
+//! provenance), and is stricter where Helm would follow a hostile input.
+
+pub mod chart;
+pub mod values;
