@@ -1,0 +1,3 @@
+//! Helm charts: where they come from, what is in them, and what an installation of them runs.
+
+pub mod render;
