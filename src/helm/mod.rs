@@ -4,4 +4,5 @@
 //! provenance), and is stricter where Helm would follow a hostile input.
 
 pub mod chart;
+pub mod render;
 pub mod values;

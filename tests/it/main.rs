@@ -1,6 +1,7 @@
 //! Tests that run the `bundle` program and the library against real registries and real tools.
 
 mod approval;
+mod charts;
 mod cli;
 mod cosign;
 mod crashes;

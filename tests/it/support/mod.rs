@@ -12,6 +12,7 @@ pub mod containerd;
 pub mod distribution;
 pub mod embedded;
 pub mod forge;
+pub mod helm;
 pub mod images;
 pub mod netns;
 pub mod pki;

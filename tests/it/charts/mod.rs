@@ -1,0 +1,4 @@
+//! Charts, with the real `helm` of both major versions.
+
+mod render;
+mod sandbox;
