@@ -1,0 +1,239 @@
+//! `INSTALL.md`: the commands, in their order.
+
+use std::{collections::BTreeSet, fmt::Write as _};
+
+use super::{Input, kubernetes, quote, values::Release};
+
+/// Writes the page.
+pub(super) fn page(
+    input: &Input<'_>,
+    releases: &[Release<'_>],
+    files: &BTreeSet<String>,
+    notes: &[String],
+) -> String {
+    let mut page = Page::default();
+    page.line(&format!(
+        "# Installing {} {}",
+        quote::code(input.bundle.name),
+        quote::code(input.bundle.version)
+    ));
+    page.paragraph(&format!(
+        "Everything of the bundle (root `{}`) is in `{}`: {} images and {} charts. \
+         `images.csv` and `images.json` list where each image was and where it is. Run the \
+         commands in this directory.",
+        input.bundle.root,
+        input.to.place(),
+        input.images.len(),
+        input.charts.len()
+    ));
+    credentials(&mut page, input);
+    if !releases.is_empty() {
+        charts(&mut page, input, releases);
+    }
+    if files.contains("imageset.yaml") {
+        page.heading("Digests for the Tigera operator (optional)");
+        page.paragraph(
+            "With an ImageSet the operator pulls by digest. It refuses a set that names an image \
+             that it does not know, so compare `imageset.yaml` with what `operator --version` and \
+             `operator --print-images=list` print, then:",
+        );
+        page.commands(&["kubectl apply -f imageset.yaml".to_owned()]);
+    }
+    if files.contains("registries.yaml") {
+        nodes(&mut page, input, files);
+    }
+    if !notes.is_empty() {
+        page.heading("What to know");
+        for note in notes {
+            page.line(&format!("- {}", note.replace('\n', " ")));
+        }
+    }
+    page.text
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn line(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+
+    fn heading(&mut self, title: &str) {
+        self.line(&format!("\n## {title}\n"));
+    }
+
+    fn paragraph(&mut self, text: &str) {
+        if !self.text.ends_with("\n\n") {
+            self.text.push('\n');
+        }
+        self.line(text);
+    }
+
+    /// No command holds a line break: names with one were refused, and all others are fixed.
+    fn commands(&mut self, commands: &[String]) {
+        if !self.text.ends_with("\n\n") {
+            self.text.push('\n');
+        }
+        self.line("```sh");
+        for command in commands {
+            self.line(command);
+        }
+        self.line("```");
+    }
+}
+
+fn credentials(page: &mut Page, input: &Input<'_>) {
+    let (host, secret) = (quote::shell(input.to.host), quote::shell(input.pull_secret));
+    page.heading("Credentials");
+    page.paragraph("Log in for Helm; it asks for the password:");
+    let plain = if input.to.plain_http {
+        " --plain-http"
+    } else {
+        ""
+    };
+    let ca = match input.to.ca_file {
+        Some(file) if !input.to.plain_http => format!(" --ca-file {}", quote::shell(file)),
+        _ => String::new(),
+    };
+    page.commands(&[format!("helm registry login {host}{plain}{ca}")]);
+    page.paragraph(&format!(
+        "`pull-secret.yaml` makes the secret `{}` in each namespace, without credentials. Fill it \
+         from a file that a login to `{}` wrote (`bundle login`, `podman login --authfile` or \
+         `docker login`; here `auth.json`), so that no password is on a command line. If the \
+         registry lets everybody pull, leave out the last command for each namespace.",
+        input.pull_secret, input.to.host
+    ));
+    let mut commands = Vec::new();
+    for namespace in kubernetes::namespaces(input) {
+        let namespace = quote::shell(namespace);
+        commands.push(format!(
+            "kubectl create namespace {namespace} --dry-run=client -o yaml | kubectl apply -f -"
+        ));
+    }
+    commands.push("kubectl apply -f pull-secret.yaml".to_owned());
+    for namespace in kubernetes::namespaces(input) {
+        let namespace = quote::shell(namespace);
+        commands.push(format!(
+            "kubectl create secret generic {secret} -n {namespace} \
+             --type=kubernetes.io/dockerconfigjson --from-file=.dockerconfigjson=auth.json \
+             --dry-run=client -o yaml | kubectl apply -f -"
+        ));
+    }
+    page.commands(&commands);
+    page.paragraph(
+        "Pods use the secret when their chart is told its name (most have a value \
+         `imagePullSecrets`), or when their service account is:",
+    );
+    let patch = format!(
+        r#"{{"imagePullSecrets":[{{"name":"{}"}}]}}"#,
+        input.pull_secret
+    );
+    let commands: Vec<String> = kubernetes::namespaces(input)
+        .iter()
+        .map(|namespace| {
+            format!(
+                "kubectl patch serviceaccount default -n {} -p {}",
+                quote::shell(namespace),
+                quote::shell(&patch)
+            )
+        })
+        .collect();
+    page.commands(&commands);
+}
+
+fn charts(page: &mut Page, input: &Input<'_>, releases: &[Release<'_>]) {
+    page.heading("Charts");
+    page.paragraph(
+        "In this order. The last values file of each says where the images are; the ones before \
+         it are the original ones.",
+    );
+    let commands: Vec<String> = releases
+        .iter()
+        .map(|release| install(input, release, false))
+        .collect();
+    page.commands(&commands);
+    page.paragraph("The same by digest, for which nobody has to trust a tag (Helm 3.17 or later):");
+    let commands: Vec<String> = releases
+        .iter()
+        .map(|release| install(input, release, true))
+        .collect();
+    page.commands(&commands);
+    for release in releases {
+        if let Some(version) = &release.chart.kube_version {
+            page.paragraph(&format!(
+                "{} was rendered for Kubernetes {}.",
+                quote::code(&release.label),
+                quote::code(version)
+            ));
+        }
+    }
+}
+
+fn install(input: &Input<'_>, release: &Release<'_>, by_digest: bool) -> String {
+    let chart = release.chart;
+    let mut command = format!("helm upgrade --install {} ", quote::shell(&chart.release));
+    let oci = format!("oci://{}", chart.destination);
+    // Writing to a string cannot fail.
+    let _ = match by_digest {
+        true => write!(
+            command,
+            "{}",
+            quote::shell(&format!("{oci}@{}", chart.digest))
+        ),
+        false => write!(
+            command,
+            "{} --version {}",
+            quote::shell(&oci),
+            quote::shell(&chart.version)
+        ),
+    };
+    let _ = write!(
+        command,
+        " -n {} --create-namespace",
+        quote::shell(&chart.namespace)
+    );
+    for file in &release.values {
+        let _ = write!(command, " -f {}", quote::shell(&file.path));
+    }
+    let _ = write!(command, " -f {}", quote::shell(&release.overlay_path()));
+    if input.to.plain_http {
+        command.push_str(" --plain-http");
+    } else if let Some(file) = input.to.ca_file {
+        let _ = write!(command, " --ca-file {}", quote::shell(file));
+    }
+    command
+}
+
+fn nodes(page: &mut Page, input: &Input<'_>, files: &BTreeSet<String>) {
+    page.heading("Nodes that pull by the original names (optional)");
+    page.paragraph(
+        "Where the nodes are yours, one of these makes every image come from the registry under its \
+         original name: also those that operators name, that charts have fixed, and that no values \
+         reach. They need no change to charts or values.",
+    );
+    page.paragraph("| nodes | file | goes to |\n|---|---|---|");
+    if files.iter().any(|file| file.starts_with("certs.d/")) {
+        page.line(
+            "| containerd | `certs.d/` | `/etc/containerd/certs.d/`, with `config_path` of the CRI plugin set to it |",
+        );
+    }
+    for line in [
+        "| k3s | `registries.yaml` | `/etc/rancher/k3s/registries.yaml`, then restart k3s |",
+        "| RKE2 | `registries.yaml` | `/etc/rancher/rke2/registries.yaml`, then restart RKE2 |",
+        "| CRI-O, Podman | `registries.conf` | `/etc/containers/registries.conf.d/50-bundle.conf`, then reload CRI-O |",
+        "| OpenShift | `openshift-idms.yaml`, `openshift-itms.yaml` | `kubectl apply -f`; the nodes restart |",
+    ] {
+        page.line(line);
+    }
+    if input.to.ca_file.is_none() && !input.to.plain_http {
+        page.paragraph(
+            "If the registry has a certificate of a private authority, the nodes need the \
+             authority's certificate: `ca` in `hosts.toml`, `configs` in `registries.yaml`, \
+             `/etc/containers/certs.d/HOST/ca.crt` for CRI-O and Podman.",
+        );
+    }
+}

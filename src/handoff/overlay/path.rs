@@ -1,0 +1,71 @@
+//! A place in values.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// One step from a value into a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::handoff) enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// The steps from the root of the values. Its [`Display`](fmt::Display) is that of `helm --set`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::handoff) struct Path(pub(super) Vec<Step>);
+
+impl Path {
+    /// The path of these keys.
+    pub(in crate::handoff) fn of(keys: &[&str]) -> Self {
+        Self(
+            keys.iter()
+                .map(|key| Step::Key((*key).to_owned()))
+                .collect(),
+        )
+    }
+
+    pub(super) fn key(&self, key: &str) -> Self {
+        self.step(Step::Key(key.to_owned()))
+    }
+
+    pub(super) fn step(&self, step: Step) -> Self {
+        let mut steps = self.0.clone();
+        steps.push(step);
+        Self(steps)
+    }
+
+    /// What is there.
+    pub(in crate::handoff) fn find<'v>(&self, values: &'v Value) -> Option<&'v Value> {
+        self.0.iter().try_fold(values, |value, step| match step {
+            Step::Key(key) => value.get(key),
+            Step::Index(index) => value.get(index),
+        })
+    }
+
+    /// The part that an overlay has to hold whole: Helm merges maps, but replaces lists.
+    pub(super) fn mergeable(&self) -> Self {
+        let keys = self
+            .0
+            .iter()
+            .take_while(|step| matches!(step, Step::Key(_)));
+        Self(keys.cloned().collect())
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Key(key) => {
+                    if number > 0 {
+                        f.write_str(".")?;
+                    }
+                    f.write_str(&key.replace('.', r"\."))?;
+                }
+                Step::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
