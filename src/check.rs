@@ -4,7 +4,7 @@
 //! Every image that the result names must be at the destination, or be found there by a mirror, with
 //! the digest that the bundle's lock has.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::{StreamExt as _, stream};
 
@@ -26,8 +26,8 @@ pub struct Brought {
     there: HashMap<(Repository, TagOrDigest), Digest>,
     /// By the names from before: where each is now.
     before: BTreeMap<Reference, (Repository, Digest)>,
-    /// Whether nodes find images by the names from before, through a mirror.
-    mirrored: bool,
+    /// Hosts whose images nodes find by the names from before, through a mirror.
+    mirrored_hosts: BTreeSet<String>,
 }
 
 /// An image that an installation names.
@@ -132,10 +132,10 @@ impl CheckError {
 }
 
 impl Brought {
-    /// Nothing yet. `mirrored` tells whether nodes may find images by the names from before.
-    pub fn new(mirrored: bool) -> Self {
+    /// Nothing yet. Of `mirrored_hosts`, nodes find images by the names from before.
+    pub fn new(mirrored_hosts: impl IntoIterator<Item = String>) -> Self {
         Self {
-            mirrored,
+            mirrored_hosts: mirrored_hosts.into_iter().collect(),
             ..Self::default()
         }
     }
@@ -159,7 +159,10 @@ impl Brought {
         if let Some(digest) = self.there.get(&key) {
             return Some((key.0, key.1, *digest, false));
         }
-        let (repository, digest) = self.before.get(reference).filter(|_| self.mirrored)?;
+        if !self.mirrored_hosts.contains(key.0.host()) {
+            return None;
+        }
+        let (repository, digest) = self.before.get(reference)?;
         // A mirror is asked for the same tag or digest.
         Some((repository.clone(), key.1, *digest, true))
     }

@@ -153,13 +153,13 @@ fn charts(page: &mut Page, input: &Input<'_>, releases: &[Release<'_>]) {
     );
     let commands: Vec<String> = releases
         .iter()
-        .map(|release| install(input, release, false))
+        .map(|release| command(input, release, false))
         .collect();
     page.commands(&commands);
     page.paragraph("The same by digest, for which nobody has to trust a tag (Helm 3.17 or later):");
     let commands: Vec<String> = releases
         .iter()
-        .map(|release| install(input, release, true))
+        .map(|release| command(input, release, true))
         .collect();
     page.commands(&commands);
     for release in releases {
@@ -173,7 +173,8 @@ fn charts(page: &mut Page, input: &Input<'_>, releases: &[Release<'_>]) {
     }
 }
 
-fn install(input: &Input<'_>, release: &Release<'_>, by_digest: bool) -> String {
+/// The command that installs a release.
+pub(super) fn command(input: &Input<'_>, release: &Release<'_>, by_digest: bool) -> String {
     let chart = release.chart;
     let mut command = format!("helm upgrade --install {} ", quote::shell(&chart.release));
     let oci = format!("oci://{}", chart.destination);

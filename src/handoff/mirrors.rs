@@ -31,6 +31,12 @@ pub(super) struct Mirrors {
 }
 
 impl Mirrors {
+    /// Hosts of which every image of the bundle is found by the mirror.
+    pub(super) fn covered_hosts(&self) -> Vec<String> {
+        let covered = self.hosts.iter().filter(|(_, mirror)| mirror.base.is_some());
+        covered.map(|(host, _)| host.clone()).collect()
+    }
+
     /// Works out the rules, from where the images really are.
     pub(super) fn of(input: &Input<'_>) -> Self {
         let mut places: BTreeMap<&Repository, BTreeSet<&Repository>> = BTreeMap::new();

@@ -13,6 +13,7 @@ mod kubernetes;
 mod mirrors;
 pub mod overlay;
 pub mod quote;
+pub mod record;
 mod tigera;
 mod values;
 mod yaml;
@@ -167,8 +168,23 @@ pub struct Handoff {
     pub files: Vec<HandoffFile>,
     /// What could not be written, or needs a decision, and why; also in `INSTALL.md`.
     pub notes: Vec<String>,
-    /// What was done with the values of each chart, in the order of the charts.
-    pub overlays: Vec<overlay::Overlay>,
+    /// The releases, in the order of the charts.
+    pub releases: Vec<HandedRelease>,
+    /// Hosts whose images nodes find by the names from before, if they are told of the mirror.
+    pub mirrored_hosts: Vec<String>,
+}
+
+/// What the hand-off has for one release.
+#[derive(Clone, Debug)]
+pub struct HandedRelease {
+    /// What was done with the values.
+    pub overlay: overlay::Overlay,
+    /// The path of the overlay.
+    pub overlay_path: String,
+    /// The paths of the user's values files, in their order.
+    pub values_paths: Vec<String>,
+    /// The command that installs it, to be run in the directory.
+    pub command: String,
 }
 
 /// Makes all files of the hand-off.
@@ -178,7 +194,7 @@ pub struct Handoff {
 pub fn files(input: &Input<'_>) -> Result<Handoff, HandoffError> {
     let releases = values::releases(input)?;
     let mut notes = Vec::new();
-    let mut overlays = Vec::new();
+    let mut handed = Vec::new();
     let mut files = Vec::new();
     for release in &releases {
         let overlay = overlay::overlay(&overlay::Request {
@@ -210,7 +226,12 @@ pub fn files(input: &Input<'_>) -> Result<Handoff, HandoffError> {
                 content: file.content.to_vec(),
             });
         }
-        overlays.push(overlay);
+        handed.push(HandedRelease {
+            overlay,
+            overlay_path: release.overlay_path(),
+            values_paths: release.values.iter().map(|f| f.path.clone()).collect(),
+            command: install::command(input, release, false),
+        });
     }
     let mirrors = mirrors::Mirrors::of(input);
     notes.extend(mirrors.notes.iter().cloned());
@@ -233,7 +254,8 @@ pub fn files(input: &Input<'_>) -> Result<Handoff, HandoffError> {
     Ok(Handoff {
         files,
         notes,
-        overlays,
+        releases: handed,
+        mirrored_hosts: mirrors.covered_hosts(),
     })
 }
 

@@ -29,8 +29,8 @@ pub struct Record {
     pub root: Digest,
     /// The registry that the content is in: `HOST[:PORT][/PREFIX]`.
     pub destination: String,
-    /// Whether nodes that are told of the mirror find images by their names from before.
-    pub mirrored: bool,
+    /// Hosts whose images nodes find by the names from before, if they are told of the mirror.
+    pub mirrored_hosts: Vec<String>,
     /// The images.
     pub images: Vec<RecordedImage>,
     /// The releases, in the order of their installation.
@@ -139,7 +139,7 @@ mod tests {
             },
             root: digest,
             destination: "registry.local:5000".into(),
-            mirrored: true,
+            mirrored_hosts: vec!["quay.io".into()],
             images: vec![RecordedImage {
                 source: "quay.io/a/b:1".into(),
                 repository: "registry.local:5000/a/b".into(),

@@ -18,7 +18,7 @@ use crate::{
     bundle::{BundleError, Class, EntryKind, LockedChart, LockedFile, MemberId, Release},
     check::{self, Brought, CheckedRelease},
     handoff::{
-        self, BundleName, Destination, HandoffFile, Input, Layout, MovedChart, MovedImage,
+        self, BundleName, Destination, Handoff, HandoffFile, Input, Layout, MovedChart, MovedImage,
         record::{MAX_RECORD_BYTES, RECORD_FILE, Record, RecordedImage, RecordedRelease},
     },
     helm::{chart::Chart, render::Helm},
@@ -175,7 +175,7 @@ pub(super) async fn make(
     let mut made = handoff::files(&input)?;
     made.files.push(HandoffFile {
         path: RECORD_FILE.to_owned(),
-        content: source.record(&input, releases)?,
+        content: source.record(&input, &made, releases)?,
     });
     made.files.sort_by(|a, b| a.path.cmp(&b.path));
     write(&options.directory, &made.files)?;
@@ -192,11 +192,11 @@ pub(super) async fn make(
     let mut checked = Vec::new();
     match &options.helm {
         Some(helm) => {
-            let brought = brought(&input);
-            for (release, overlay) in releases.iter().zip(&made.overlays) {
+            let brought = brought(&input, &made);
+            for (release, handed) in releases.iter().zip(&made.releases) {
                 let installation = source.installation(release).await?;
-                let done =
-                    check::check(client, helm, &installation, &overlay.yaml, &brought).await?;
+                let overlay = &handed.overlay.yaml;
+                let done = check::check(client, helm, &installation, overlay, &brought).await?;
                 checked.extend(done);
             }
         }
@@ -211,14 +211,13 @@ pub(super) async fn make(
         files,
         notes,
         checked,
-        commands: made.commands(),
+        commands: made.releases.into_iter().map(|r| r.command).collect(),
     })
 }
 
 /// What a load has brought, as the check wants to know it.
-fn brought(input: &Input<'_>) -> Brought {
-    let mirrored = input.has_mirror();
-    let mut brought = Brought::new(mirrored);
+fn brought(input: &Input<'_>, made: &Handoff) -> Brought {
+    let mut brought = Brought::new(made.mirrored_hosts.iter().cloned());
     for image in input.images {
         brought.add(&image.source, &image.destination, image.digest);
     }
@@ -272,8 +271,6 @@ impl Source<'_> {
             release: release.name.clone(),
             namespace: release.namespace.clone(),
             kube_version: release.kube_version.clone(),
-            api_versions: release.api_versions.clone(),
-            discover: release.discover,
             set: settings
                 .map(|setting| (setting.path.clone(), setting.value.clone()))
                 .collect(),
@@ -281,7 +278,12 @@ impl Source<'_> {
     }
 
     /// What `check` needs to do the same again.
-    fn record(&self, input: &Input<'_>, releases: &[Release]) -> Result<Vec<u8>, LoadError> {
+    fn record(
+        &self,
+        input: &Input<'_>,
+        made: &Handoff,
+        releases: &[Release],
+    ) -> Result<Vec<u8>, LoadError> {
         let metadata = self.medium.metadata();
         let (api_version, kind) = Record::heading();
         let images = input.images.iter().map(|image| RecordedImage {
@@ -289,19 +291,16 @@ impl Source<'_> {
             repository: image.destination.to_string(),
             digest: image.digest,
         });
-        let releases = releases.iter().map(|release| {
+        let releases = releases.iter().zip(&made.releases).map(|(release, handed)| {
             let (chart, planned) = self.chart(release)?;
-            let values = release.values.iter();
             Ok::<_, LoadError>(RecordedRelease {
                 release: release.clone(),
                 repository: planned.repository.to_string(),
                 chart: chart.digest,
                 archive: chart.archive.digest,
                 archive_size: chart.archive.size,
-                values: values
-                    .map(|file| handoff::values_path(&release.name, &file.name))
-                    .collect(),
-                overlay: handoff::overlay_path(&release.name),
+                values: handed.values_paths.clone(),
+                overlay: handed.overlay_path.clone(),
             })
         });
         let record = Record {
@@ -310,7 +309,7 @@ impl Source<'_> {
             bundle: metadata.lock.metadata.clone(),
             root: metadata.root_digest(),
             destination: input.to.place(),
-            mirrored: input.has_mirror(),
+            mirrored_hosts: made.mirrored_hosts.clone(),
             images: images.collect(),
             releases: releases.collect::<Result<_, _>>()?,
         };

@@ -196,7 +196,7 @@ fn read_record(directory: &Path) -> Result<Record, CliError> {
 }
 
 fn brought(record: &Record) -> Result<Brought, CliError> {
-    let mut brought = Brought::new(record.mirrored);
+    let mut brought = Brought::new(record.mirrored_hosts.iter().cloned());
     for image in &record.images {
         let source: Reference = image.source.parse().map_err(CliError::usage)?;
         let repository = repository(&image.repository)?;
