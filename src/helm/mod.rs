@@ -1,0 +1,3 @@
+//! Helm charts: where they come from, what is in them, and which images they make a cluster pull.
+
+pub mod discover;
