@@ -4,5 +4,6 @@
 //! provenance), and is stricter where Helm would follow a hostile input.
 
 pub mod chart;
+pub mod discover;
 pub mod render;
 pub mod values;
