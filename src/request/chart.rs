@@ -7,7 +7,7 @@ use url::Url;
 use super::{ImageTemplate, Origin, names::clip};
 use crate::{
     bundle::{Discover, Setting, is_dns_name},
-    oci::{Digest, Reference, Repository, TagOrDigest},
+    helm::{oci::ChartReference, source::SourceError},
 };
 
 /// Longest name of a release (Helm's own limit).
@@ -59,12 +59,7 @@ pub enum ChartSource {
         name: String,
     },
     /// An OCI registry.
-    Registry {
-        /// The repository, whose last part is the chart's name.
-        repository: Repository,
-        /// The digest of its manifest, if it is pinned.
-        digest: Option<Digest>,
-    },
+    Registry(ChartReference),
     /// A directory or an archive on this machine.
     Path {
         /// Where it is.
@@ -103,8 +98,8 @@ impl ChartSource {
         path: impl FnOnce(&str) -> Result<PathBuf, String>,
     ) -> Result<(Self, Option<String>), String> {
         if let Some(repo) = repo {
-            if let Some(place) = repo.strip_prefix("oci://") {
-                return Self::registry(&format!("{}/{chart}", place.trim_end_matches('/')));
+            if repo.starts_with("oci://") {
+                return Self::registry(&format!("{}/{chart}", repo.trim_end_matches('/')));
             }
             let url: Url = repo
                 .parse()
@@ -126,8 +121,8 @@ impl ChartSource {
             let name = chart.to_owned();
             return Ok((Self::Repository { url, name }, None));
         }
-        if let Some(place) = chart.strip_prefix("oci://") {
-            return Self::registry(place);
+        if chart.starts_with("oci://") {
+            return Self::registry(chart);
         }
         if chart.starts_with("https://") || chart.starts_with("http://") {
             return Err(format!(
@@ -140,34 +135,19 @@ impl ChartSource {
     }
 
     /// A chart in a registry, and its version, if it is part of the name.
-    fn registry(place: &str) -> Result<(Self, Option<String>), String> {
-        let wrong = |error: String| format!("`oci://{}` is not a chart: {error}", clip(place));
-        if !place.contains('/') {
-            return Err(wrong("expected oci://HOST/PATH/NAME".to_owned()));
-        }
-        // A version may have a `+`, which no tag has.
-        let (place, version) = match place.rsplit_once(':') {
-            Some((before, version)) if !version.contains('/') && !before.ends_with("@sha256") => {
-                (before, Some(version.to_owned()))
-            }
-            _ => (place, None),
-        };
-        let reference: Reference = place.parse().map_err(|e| wrong(format!("{e}")))?;
-        let digest = match reference.tag_or_digest() {
-            TagOrDigest::Digest(digest) => Some(digest),
-            TagOrDigest::Tag(_) => None,
-        };
-        let repository = reference.repository().clone();
-        Ok((Self::Registry { repository, digest }, version))
+    fn registry(text: &str) -> Result<(Self, Option<String>), String> {
+        let reference: ChartReference = text.parse().map_err(|e: SourceError| e.to_string())?;
+        let version = reference.version().map(str::to_owned);
+        Ok((Self::Registry(reference), version))
     }
 
     /// The chart as messages and the lock name it.
     pub fn shown(&self) -> String {
         match self {
             Self::Repository { url, name } => format!("{}/{name}", url.as_str().trim_end_matches('/')),
-            Self::Registry { repository, digest } => match digest {
-                Some(digest) => format!("oci://{repository}@{digest}"),
-                None => format!("oci://{repository}"),
+            Self::Registry(reference) => match reference.digest() {
+                Some(digest) => format!("oci://{}@{digest}", reference.repository()),
+                None => format!("oci://{}", reference.repository()),
             },
             Self::Path { shown, .. } => shown.clone(),
         }
@@ -183,7 +163,7 @@ impl ChartSource {
                     None => host.to_owned(),
                 })
             }
-            Self::Registry { repository, .. } => Some(repository.host().to_owned()),
+            Self::Registry(reference) => Some(reference.repository().host().to_owned()),
             Self::Path { .. } => None,
         }
     }

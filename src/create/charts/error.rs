@@ -6,7 +6,7 @@ use crate::{
     handoff::HandoffError,
     helm::{
         chart::ChartError, package::PackageError, provenance::ProvenanceError,
-        repository::SourceError,
+        source::SourceError,
     },
     installation::InstallationError,
     oci::Digest,
@@ -87,6 +87,9 @@ pub enum ChartFault {
         /// What is wrong.
         message: String,
     },
+    /// Its directory holds what looks like it should stay.
+    #[error("its directory holds files that look as if they should not leave this machine")]
+    PrivateFiles(Vec<String>),
     /// Its values hold what looks like secrets.
     #[error("its values hold what looks like secrets, which would leave with the medium")]
     Secrets(Vec<String>),
@@ -108,7 +111,7 @@ impl ChartFault {
     /// Particulars, one a line.
     pub fn details(&self) -> Vec<String> {
         match self {
-            Self::Secrets(fields) => fields.clone(),
+            Self::Secrets(fields) | Self::PrivateFiles(fields) => fields.clone(),
             _ => Vec::new(),
         }
     }
@@ -129,6 +132,9 @@ impl ChartFault {
                 "make the lock anew: bundle plan; or leave it out: --no-lock; an interrupted run that is gone on with: --no-resume"
             }
             Self::NoProvenance => "leave --keyring out, or ask the chart's publisher to sign it",
+            Self::PrivateFiles(_) => {
+                "list them in the chart's .helmignore, or take them along: --allow-secrets"
+            }
             Self::Secrets(_) => {
                 "leave them out and set them inside with another values file, or list the fields in `allowSecrets` of bundle.yaml (--allow-secrets=FIELD), or take all: --allow-secrets"
             }

@@ -10,10 +10,12 @@ use crate::{
     bundle::{FetchedDependency, Lock, LockedChart, SourceDigest},
     create::CreateError,
     helm::{
-        chart::{Chart, Dependency, MAX_ARCHIVE_BYTES},
-        oci, package,
-        provenance::{self, Keyring},
-        repository::{self, IndexDigest},
+        chart::{Chart, MAX_ARCHIVE_BYTES},
+        oci::{self, ChartReference},
+        package::{self, Wanted},
+        provenance::{Gpgv, Keyring},
+        repository::{self, FetchOptions},
+        source::{FetchedChart, IndexDigest},
         version::{Constraint, Version},
     },
     oci::{Descriptor, Digest, Reference, Repository},
@@ -35,8 +37,8 @@ pub(super) struct Fetched {
     pub signed_by: Option<String>,
     /// Its name in the bundle.
     pub reference: Reference,
-    /// Its manifest, and manifest and configuration as its registry has them.
-    pub artifact: Option<(Descriptor, Vec<Bytes>)>,
+    /// Its manifest's descriptor, and all of its content as its registry has it.
+    pub artifact: Option<(Descriptor, Vec<(Digest, Bytes)>)>,
     pub source: String,
     pub source_digest: Option<SourceDigest>,
     pub dependencies: Vec<FetchedDependency>,
@@ -46,7 +48,8 @@ pub(super) struct Fetched {
 pub(super) struct Fetcher<'a> {
     client: &'a Client,
     pins: Option<&'a Lock>,
-    keyring: Option<Keyring>,
+    signatures: Option<(Gpgv, Keyring)>,
+    allow_private_files: bool,
 }
 
 impl<'a> Fetcher<'a> {
@@ -55,11 +58,23 @@ impl<'a> Fetcher<'a> {
         options: &ChartOptions,
         pins: Option<&'a Lock>,
     ) -> Result<Self, CreateError> {
-        let keyring = options.keyring.as_deref().map(Keyring::read).transpose();
+        let signatures = match &options.keyring {
+            None => None,
+            Some(path) => {
+                let failed = |error: std::io::Error| CreateError::File {
+                    path: path.clone(),
+                    reason: error.to_string(),
+                };
+                let content = std::fs::read(path).map_err(failed)?;
+                let keyring = Keyring::read(&content).map_err(CreateError::Keyring)?;
+                Some((Gpgv::find(None).map_err(CreateError::Keyring)?, keyring))
+            }
+        };
         Ok(Self {
             client,
             pins,
-            keyring: keyring.map_err(CreateError::Keyring)?,
+            signatures,
+            allow_private_files: options.allow_all_secrets,
         })
     }
 
@@ -75,9 +90,11 @@ impl<'a> Fetcher<'a> {
             ChartSource::Repository { url, name } => {
                 self.from_repository(url, name, version, requested).await?
             }
-            ChartSource::Registry { repository, digest } => {
-                self.from_registry(repository, version, digest.as_ref())
-                    .await?
+            ChartSource::Registry(reference) => {
+                // The version may be part of the name already.
+                let version = version.filter(|_| !reference.is_exact());
+                let found = oci::fetch(self.client, reference, version).await?;
+                self.from_registry(reference, found, requested)?
             }
             ChartSource::Path { path, shown } if path.is_dir() => {
                 self.from_directory(path, shown, progress).await?
@@ -92,11 +109,14 @@ impl<'a> Fetcher<'a> {
             let missing = missing.iter().map(|dependency| dependency.name.clone());
             return Err(ChartFault::Dependencies(missing.collect()));
         }
-        if let Some(keyring) = &self.keyring {
+        if let Some((gpgv, keyring)) = &self.signatures {
             let file = fetched.chart.metadata.archive_name();
-            let provenance = fetched.provenance.as_deref().ok_or(ChartFault::NoProvenance)?;
-            let signer = provenance::verify(provenance, &file, &fetched.archive, keyring)?;
-            fetched.signed_by = Some(signer.to_string());
+            let provenance = fetched.provenance.as_deref();
+            let provenance = provenance.ok_or(ChartFault::NoProvenance)?;
+            let signer = tokio::task::block_in_place(|| {
+                gpgv.verify(provenance, &file, &fetched.archive, keyring)
+            })?;
+            fetched.signed_by = Some(format!("{} ({})", signer.user_id, signer.fingerprint));
         }
         if let Some(pin) = pin {
             let found = Digest::sha256_of(&fetched.archive);
@@ -131,7 +151,7 @@ impl<'a> Fetcher<'a> {
         version: Option<&str>,
         requested: &RequestedChart,
     ) -> Result<Fetched, ChartFault> {
-        let options = repository::Options {
+        let options = FetchOptions {
             pass_credentials: requested.pass_credentials,
             allow_digest_mismatch: requested.allow_digest_mismatch,
         };
@@ -146,37 +166,38 @@ impl<'a> Fetcher<'a> {
             signed_by: None,
             artifact: None,
             source: requested.source.shown(),
-            source_digest: Some(match found.index_digest {
-                IndexDigest::Match => SourceDigest::Match,
-                IndexDigest::Missing => SourceDigest::Missing,
-                IndexDigest::Mismatch { said } => SourceDigest::Mismatch { said },
-            }),
+            source_digest: source_digest(&found.index_digest),
             dependencies: Vec::new(),
         })
     }
 
-    async fn from_registry(
+    fn from_registry(
         &self,
-        repository: &Repository,
-        version: Option<&str>,
-        digest: Option<&Digest>,
+        reference: &ChartReference,
+        found: FetchedChart,
+        requested: &RequestedChart,
     ) -> Result<Fetched, ChartFault> {
-        let found = oci::fetch(self.client, repository, version, digest).await?;
         let chart = read(&found.archive)?;
-        let path = repository.path();
-        let name = path.rsplit('/').next().unwrap_or(path);
-        chart.check_identity(name, version.and(Some(&found.version)))?;
+        chart.check_identity(reference.name(), Some(&found.version))?;
+        let artifact = found.artifact.map(|artifact| {
+            let manifest = artifact.manifest;
+            let descriptor = Descriptor {
+                digest: manifest.digest,
+                ..Descriptor::of(&manifest.media_type, &manifest.bytes)
+            };
+            let blobs = artifact.blobs.into_iter();
+            let blobs = blobs.map(|(blob, content)| (blob.digest, content));
+            let own = std::iter::once((manifest.digest, manifest.bytes));
+            (descriptor, own.chain(blobs).collect())
+        });
         Ok(Fetched {
-            reference: reference_of(repository, &chart)?,
+            reference: reference_of(reference.repository(), &chart)?,
             chart,
             archive: found.archive,
             provenance: found.provenance,
             signed_by: None,
-            artifact: Some((found.descriptor, vec![found.manifest, found.config])),
-            source: match digest {
-                Some(digest) => format!("oci://{repository}@{digest}"),
-                None => format!("oci://{repository}"),
-            },
+            artifact,
+            source: requested.source.shown(),
             source_digest: None,
             dependencies: Vec::new(),
         })
@@ -189,10 +210,10 @@ impl<'a> Fetcher<'a> {
         shown: &str,
         progress: &dyn Progress,
     ) -> Result<Fetched, ChartFault> {
-        let directory = package::inspect_directory(path)?;
+        let directory = tokio::task::block_in_place(|| package::inspect_directory(path))?;
         let mut archives = Vec::new();
         let mut dependencies = Vec::new();
-        for wanted in &directory.missing {
+        for wanted in directory.missing.iter().filter(|w| w.local.is_none()) {
             let (archive, dependency) = self.dependency(wanted).await?;
             progress.step(
                 "fetched",
@@ -205,14 +226,17 @@ impl<'a> Fetcher<'a> {
             archives.push((name, archive));
             dependencies.push(dependency);
         }
-        dependencies.sort_by(|a, b| a.name.cmp(&b.name));
-        let packaged = package::package(path, &archives)?;
-        let archive = Bytes::from(packaged.archive);
-        let chart = read(&archive)?;
+        dependencies.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
+        let packaged =
+            tokio::task::block_in_place(|| package::package_directory(path, &archives))?;
+        if !packaged.private.is_empty() && !self.allow_private_files {
+            return Err(ChartFault::PrivateFiles(packaged.private));
+        }
+        packaged.chart.metadata.check_repository_name()?;
         Ok(Fetched {
-            reference: local_reference(&chart)?,
-            chart,
-            archive,
+            reference: local_reference(&packaged.chart)?,
+            chart: packaged.chart,
+            archive: packaged.archive.into(),
             provenance: None,
             signed_by: None,
             artifact: None,
@@ -223,43 +247,48 @@ impl<'a> Fetcher<'a> {
     }
 
     /// A dependency that is not in the directory.
-    async fn dependency(
-        &self,
-        wanted: &Dependency,
-    ) -> Result<(Bytes, FetchedDependency), ChartFault> {
-        let version = Some(wanted.version.as_str()).filter(|version| !version.is_empty());
-        let from = wanted.repository.trim_end_matches('/');
-        let (archive, version) = if let Some(place) = from.strip_prefix("oci://") {
-            let text = format!("{place}/{}", wanted.name);
-            let reference: Reference = text
-                .parse()
-                .map_err(|error| ChartFault::Dependency(format!("{text}: {error}")))?;
-            let found = oci::fetch(self.client, reference.repository(), version, None).await?;
-            (found.archive, found.version)
+    async fn dependency(&self, wanted: &Wanted) -> Result<(Bytes, FetchedDependency), ChartFault> {
+        let Wanted {
+            dependency, locked, ..
+        } = wanted;
+        let constraint = Some(dependency.version.as_str()).filter(|version| !version.is_empty());
+        let version = locked.as_deref().or(constraint);
+        let from = dependency.repository.trim_end_matches('/');
+        let found = if from.starts_with("oci://") {
+            let reference: ChartReference = format!("{from}/{}", dependency.name).parse()?;
+            oci::fetch(self.client, &reference, version).await?
         } else {
-            let url: Url = from
-                .parse()
-                .ok()
-                .filter(|url: &Url| matches!(url.scheme(), "https" | "http"))
-                .ok_or_else(|| {
-                    ChartFault::Dependency(format!(
-                        "the dependency {} has no repository that can be asked: run `helm dependency build` first",
-                        wanted.name
-                    ))
-                })?;
-            let options = repository::Options::default();
-            let found = repository::fetch(self.client, &url, &wanted.name, version, options).await?;
-            (found.archive, found.version)
+            let url: Url = from.parse().map_err(|_| {
+                ChartFault::Dependency(format!(
+                    "the dependency {} has no repository that can be asked",
+                    dependency.name
+                ))
+            })?;
+            let options = FetchOptions::default();
+            repository::fetch(self.client, &url, &dependency.name, version, options).await?
         };
-        read(&archive)?.check_identity(&wanted.name, Some(&version))?;
-        let dependency = FetchedDependency {
-            digest: Digest::sha256_of(&archive),
-            name: wanted.name.clone(),
-            repository: wanted.repository.clone(),
-            version,
+        let chart = read(&found.archive)?;
+        chart.check_identity(&dependency.name, Some(&found.version))?;
+        let fetched = FetchedDependency {
+            digest: Digest::sha256_of(&found.archive),
+            name: dependency.name.clone(),
+            repository: dependency.repository.clone(),
+            version: found.version,
         };
-        Ok((archive, dependency))
+        Ok((found.archive, fetched))
     }
+}
+
+fn source_digest(found: &IndexDigest) -> Option<SourceDigest> {
+    Some(match found {
+        IndexDigest::NoIndex => return None,
+        IndexDigest::Missing => SourceDigest::Missing,
+        IndexDigest::Matches(_) => SourceDigest::Match,
+        IndexDigest::Mismatch { expected, .. } => SourceDigest::Mismatch {
+            said: expected.to_string(),
+        },
+        IndexDigest::Unreadable(said) => SourceDigest::Mismatch { said: said.clone() },
+    })
 }
 
 /// An archive on this machine; its provenance is looked for beside it, as Helm does.

@@ -246,13 +246,13 @@ impl Charts {
                 let provenance = fetched.provenance.as_deref();
                 let made = Artifact::new(&fetched.chart, &fetched.archive, provenance)?;
                 let parts = [Bytes::from(made.manifest), Bytes::from(made.config)];
-                (made.descriptor, parts.to_vec())
+                let parts = parts.into_iter().chain([fetched.archive.clone()]);
+                let parts = parts.chain(fetched.provenance.clone());
+                let parts = parts.map(|part| (Digest::sha256_of(&part), part));
+                (made.descriptor, parts.collect())
             }
         };
-        let parts = parts.into_iter().chain([fetched.archive.clone()]);
-        for part in parts.chain(fetched.provenance.clone()) {
-            self.contents.insert(Digest::sha256_of(&part), part);
-        }
+        self.contents.extend(parts);
         Ok(ResolvedChart {
             reference: fetched.reference.clone(),
             locked: LockedChart {
