@@ -6,6 +6,7 @@ pub mod bundle;
 pub mod cli;
 pub mod create;
 pub mod extract;
+pub mod helm;
 pub mod human;
 pub mod inspect;
 pub mod load;
