@@ -5,5 +5,9 @@
 
 pub mod chart;
 pub mod discover;
+pub mod oci;
 pub mod render;
+pub mod repository;
+pub mod source;
 pub mod values;
+pub mod version;

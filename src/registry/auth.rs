@@ -97,6 +97,20 @@ impl Authenticator {
         }
     }
 
+    /// A header for a server that is no registry and so was not asked what it takes: user name and
+    /// password, where they are kept for it.
+    pub(crate) async fn basic_header(
+        &self,
+        host: &str,
+    ) -> Result<Option<HeaderValue>, RegistryError> {
+        match self.credentials.find(host, "").await? {
+            Some(Credential::Basic { username, password }) => {
+                basic_header(&username, &password).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// A header for a host that a redirect leads to: never with a credential, only with a token
     /// that it hands out to anybody.
     pub(crate) async fn anonymous_header(

@@ -173,6 +173,16 @@ pub enum RegistryError {
         /// Why.
         reason: &'static str,
     },
+    /// An address that is not asked.
+    #[error("{what} at {origin} is not fetched: {reason}")]
+    Address {
+        /// What is there.
+        what: String,
+        /// Scheme and host of the address.
+        origin: String,
+        /// Why.
+        reason: &'static str,
+    },
     /// The place that an upload was sent to is not acceptable.
     #[error("{asked}: the registry sends the upload to {target}, which is refused: {reason}")]
     UploadLocation {

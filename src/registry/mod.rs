@@ -11,6 +11,7 @@ mod body;
 mod chunked;
 mod config;
 mod credentials;
+mod download;
 mod error;
 mod host;
 mod http;
@@ -46,6 +47,7 @@ pub use self::{
     chunked::ChunkedUpload,
     config::{ClientConfig, CredentialConfig, Environment, Mirror, MirrorError, ProxyUse},
     credentials::{Credential, CredentialError},
+    download::{Download, Encoding, ShowCredentials},
     error::{Asked, ConnectionFault, RegistryError, ServerMessage},
     pull::{ManifestHead, PulledManifest},
     push::Mount,

@@ -2,6 +2,7 @@
 
 mod auth;
 mod blob;
+mod download;
 mod one_pass;
 mod pull;
 mod push;

@@ -43,7 +43,7 @@ const MAX_WARNINGS: usize = 32;
 pub(crate) struct Transport {
     pub(crate) http: Http,
     pub(crate) config: ClientConfig,
-    auth: Authenticator,
+    pub(super) auth: Authenticator,
     hosts: Mutex<HashMap<String, Arc<Host>>>,
     warnings: Mutex<BTreeSet<String>>,
 }
@@ -188,7 +188,7 @@ impl Transport {
 
     /// Sends a request and goes where redirects lead. What is shown to the first origin is shown
     /// to no other, and not to the first again on the way back.
-    async fn follow(
+    pub(super) async fn follow(
         &self,
         call: &Call,
         mut authorization: Option<HeaderValue>,
