@@ -4,3 +4,5 @@
 //! provenance), and is stricter where Helm would follow a hostile input.
 
 pub mod chart;
+pub mod package;
+pub mod provenance;
