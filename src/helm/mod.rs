@@ -6,6 +6,8 @@
 pub mod chart;
 pub mod discover;
 pub mod oci;
+pub mod package;
+pub mod provenance;
 pub mod render;
 pub mod repository;
 pub mod source;

@@ -24,6 +24,7 @@ pub use lock::Lock;
 pub use metadata::{Dependency, Maintainer, Metadata};
 
 use archive::{Budget, unpack};
+use fields::Fields;
 
 /// Deepest nesting of sub-charts.
 pub const MAX_DEPTH: usize = 16;
@@ -100,6 +101,13 @@ impl Chart {
         })
     }
 
+    /// Reads a chart that is a directory, not an archive; names are relative to it.
+    pub(crate) fn from_loose_files(files: Vec<File>) -> Result<Self, ChartError> {
+        let chart = Self::from_files(files, &mut Budget::new(), 0)?;
+        chart.metadata.check_repository_name()?;
+        Ok(chart)
+    }
+
     /// Helm's `LoadFiles`.
     fn from_files(files: Vec<File>, budget: &mut Budget, depth: usize) -> Result<Self, ChartError> {
         if depth > MAX_DEPTH {
@@ -130,6 +138,16 @@ impl Chart {
             lock: chart.lock,
         })
     }
+}
+
+/// A mapping of texts out of a YAML document that belongs to a chart, `key` of its top level.
+pub(crate) fn text_map_of_yaml(
+    file: &str,
+    text: &[u8],
+    key: &str,
+) -> Result<BTreeMap<String, String>, ChartError> {
+    let value = yaml::parse(file, text)?;
+    Fields::of(file, "the file", &value)?.text_map(key)
 }
 
 fn chart_yaml(files: &[File]) -> Result<&File, ChartError> {
