@@ -10,6 +10,7 @@ pub mod package;
 pub mod provenance;
 pub mod render;
 pub mod repository;
+pub mod secrets;
 pub mod source;
 pub mod values;
 pub mod version;

@@ -83,7 +83,8 @@ mod tests {
 
     #[test]
     fn of_a_crash_only_the_first_line_is_kept() {
-        let stderr = b"level=WARN msg=x\npanic: runtime error: index out of range\n\ngoroutine 1:\nmain()";
+        let stderr =
+            b"level=WARN msg=x\npanic: runtime error: index out of range\n\ngoroutine 1:\nmain()";
         assert_eq!(
             chart_message(stderr, &[]),
             "panic: runtime error: index out of range"
