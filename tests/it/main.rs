@@ -6,6 +6,7 @@ mod cli;
 mod cosign;
 mod crashes;
 mod environment;
+mod handoff;
 mod other_tools;
 mod readme;
 mod reproducible;

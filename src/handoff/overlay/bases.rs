@@ -143,15 +143,48 @@ pub(super) fn rewrite(values: &Value, moved: &Moved<'_>, uses: &[Use], found: &m
         if below.is_empty() {
             continue;
         }
-        match common(below.iter().map(|(rest, place)| base_of(place, rest))) {
-            Some(new) => put_base(found, &path, text, &new),
-            None => found.left.push(Left {
+        if let Some(new) = common(below.iter().map(|(rest, place)| base_of(place, rest))) {
+            put_base(found, &path, text, &new);
+        } else if let Some((namespace, host, directory)) = with_namespace(values, &path, &below) {
+            put_base(found, &path, text, &host);
+            found.edits.insert(namespace, Value::String(directory));
+        } else {
+            found.left.push(Left {
                 path: path.to_string(),
                 value: text.to_owned(),
                 reason: SEVERAL,
-            }),
+            });
         }
     }
+}
+
+/// Where a leaf beside a registry holds the next part of all names (`quay.io` and `jetstack`):
+/// that leaf, the host that all images are at, and the path there that takes the leaf's place.
+fn with_namespace(
+    values: &Value,
+    registry: &Path,
+    below: &[(String, &Repository)],
+) -> Option<(Path, String, String)> {
+    let (_, map) = registry.0.split_last()?;
+    let map = Path(map.to_vec());
+    for (key, value) in map.find(values)?.as_object()? {
+        let Some(namespace) = value.as_str().filter(|text| !text.is_empty()) else {
+            continue;
+        };
+        if !names::is_namespace_key(key) {
+            continue;
+        }
+        let parts = below.iter().map(|(rest, place)| {
+            let name = rest.strip_prefix(namespace)?.strip_prefix('/')?;
+            let (host, directory) = (place.host(), place.path().strip_suffix(name)?);
+            Some(format!("{host}/{}", directory.strip_suffix('/')?))
+        });
+        if let Some(both) = common(parts) {
+            let (host, directory) = both.split_once('/')?;
+            return Some((map.key(key), host.to_owned(), directory.to_owned()));
+        }
+    }
+    None
 }
 
 fn rewrite_used(values: &Value, path: &Path, uses: &[&Use], found: &mut FoundLeaves) {

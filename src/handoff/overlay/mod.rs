@@ -84,7 +84,7 @@ pub fn overlay(request: &Request<'_>) -> Result<Overlay, HandoffError> {
     let found = find::find(&chart.values, &moved);
     let mut edits = Edits::new(&chart.values);
     for (path, to) in found.edits {
-        edits.put(path, to);
+        edits.put(path.as_users_write_it(), to);
     }
     if !edits.is_empty() {
         for path in find::insecure_image_switches(&chart.values) {

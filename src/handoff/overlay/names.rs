@@ -100,10 +100,10 @@ pub(super) fn is_tag_key(key: &str) -> bool {
 
 /// Keys of the part between registry and name.
 pub(super) fn is_namespace_key(key: &str) -> bool {
-    matches!(
-        plain(key).as_str(),
-        "repository" | "imagerepository" | "imagenamespace" | "repo" | "org" | "organization"
-    )
+    let key = plain(key);
+    matches!(key.as_str(), "repository" | "repo" | "org" | "organization")
+        || key.ends_with("imagerepository")
+        || key.ends_with("imagenamespace")
 }
 
 #[cfg(test)]

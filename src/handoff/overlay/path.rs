@@ -11,6 +11,9 @@ pub(in crate::handoff) enum Step {
     Index(usize),
 }
 
+/// Charts of Istio keep their defaults under this key, and merge the values beside it over them.
+const DEFAULTS_OF_ISTIO: &str = "_internal_defaults_do_not_set";
+
 /// The steps from the root of the values. Its [`Display`](fmt::Display) is that of `helm --set`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::handoff) struct Path(pub(super) Vec<Step>);
@@ -33,6 +36,19 @@ impl Path {
         let mut steps = self.0.clone();
         steps.push(step);
         Self(steps)
+    }
+
+    /// The place that is set to change this one.
+    pub(super) fn as_users_write_it(&self) -> Self {
+        match self.0.split_first() {
+            Some((Step::Key(key), rest))
+                if key == DEFAULTS_OF_ISTIO
+                    && rest.iter().all(|step| matches!(step, Step::Key(_))) =>
+            {
+                Self(rest.to_vec())
+            }
+            _ => self.clone(),
+        }
     }
 
     /// What is there.

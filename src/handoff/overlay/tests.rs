@@ -176,6 +176,30 @@ fn registry_namespace_and_name_can_be_three_leaves() {
 }
 
 #[test]
+fn a_namespace_beside_the_registry_changes_with_the_layout() {
+    check(
+        &[
+            (
+                "quay.io/jetstack/controller:v1",
+                "r.local:5000/m/controller",
+            ),
+            ("quay.io/jetstack/webhook:v1", "r.local:5000/m/webhook"),
+        ],
+        json!({"imageRegistry": "quay.io", "imageNamespace": "jetstack", "image": {"name": "x"}}),
+        json!({"imageRegistry": "r.local:5000", "imageNamespace": "m"}),
+    );
+}
+
+#[test]
+fn defaults_that_istio_hides_are_set_where_users_set_them() {
+    check(
+        &[("docker.io/istio/pilot:1", "r.local:5000/istio/pilot")],
+        json!({"_internal_defaults_do_not_set": {"global": {"hub": "docker.io/istio"}}}),
+        json!({"global": {"hub": "r.local:5000/istio"}}),
+    );
+}
+
+#[test]
 fn a_name_that_the_chart_completes_is_rewritten() {
     check(
         &[(
