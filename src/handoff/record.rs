@@ -109,15 +109,17 @@ impl Record {
             return Err(RecordError::Kind);
         }
         let releases = record.releases.iter();
-        let mut paths = releases.flat_map(|r| r.values.iter().chain([&r.overlay]));
-        let outside = |path: &&String| {
+        let paths: Vec<&String> = releases
+            .flat_map(|r| r.values.iter().chain([&r.overlay]))
+            .collect();
+        let outside = |path: &&&String| {
             let bad = |part: &str| matches!(part, "" | "." | "..");
             path.split('/').any(bad) || path.contains(['\\', '\0'])
         };
-        match paths.find(outside) {
-            Some(path) => Err(RecordError::Path(path.chars().take(120).collect())),
-            None => Ok(record),
+        if let Some(path) = paths.iter().find(outside) {
+            return Err(RecordError::Path(path.chars().take(120).collect()));
         }
+        Ok(record)
     }
 }
 

@@ -14,3 +14,5 @@ pub mod secrets;
 pub mod source;
 pub mod values;
 pub mod version;
+pub mod operators;
+pub mod suggest;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::{
     ChartImage, ChartSource, ImageTemplate, ListedImage, Origin, Problem, RequestBuilder,
     RequestError, RequestedChart, SpecChart, SpecChartImageSource, ValuesFile, check_api_version,
-    check_file_name, check_kube_version, check_namespace, check_release_name, read_list,
-    source::{check_regular, contained_file, contained_path, open_argument},
+    check_file_name, check_kube_version, check_namespace, check_release_name,
+    source::{check_regular, contained_file, contained_path, read_contained_list},
 };
 use crate::bundle::Discover;
 
@@ -157,8 +157,7 @@ impl RequestBuilder {
                     origin: place(image.line),
                 }),
                 SpecChartImageSource::List(list) => {
-                    let opened = contained_file(directory, &list).and_then(|p| open_argument(&p));
-                    let listed = opened.and_then(|opened| read_list(opened, &list));
+                    let listed = read_contained_list(directory, &list);
                     for image in listed.map_err(|error| (error, image.line))? {
                         images.push(listed_image(image, &list).map_err(|m| problem(m, line))?);
                     }

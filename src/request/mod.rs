@@ -33,6 +33,7 @@ pub use list::{ListedImage, MAX_LINE_BYTES, MAX_LIST_BYTES, parse_list, read_lis
 pub use names::{
     NameError, check_bundle_name, check_bundle_version, check_file_name, check_platform,
 };
+pub use source::read_contained_list;
 pub use spec::{MAX_SPEC_BYTES, Spec, SpecFile, SpecImage, SpecImageSource, load_spec, parse_spec};
 pub use spec_chart::{SpecChart, SpecChartImage, SpecChartImageSource};
 pub use suggest::{nearest, nearest_few};

@@ -107,6 +107,18 @@ pub(super) fn contained_file(base: &Path, path: &str) -> Result<PathBuf, Request
     Ok(resolved)
 }
 
+/// A list of images below the directory `base`.
+///
+/// # Errors
+/// When the path leads elsewhere, and as [`read_list`](super::read_list).
+pub fn read_contained_list(
+    base: &Path,
+    path: &str,
+) -> Result<Vec<super::ListedImage>, RequestError> {
+    let opened = contained_file(base, path).and_then(|path| open_argument(&path))?;
+    super::read_list(opened, path)
+}
+
 /// As [`contained_file`], for a path that may lead to a directory as well.
 pub(super) fn contained_path(base: &Path, path: &str) -> Result<PathBuf, RequestError> {
     let file = || path.to_owned();

@@ -113,10 +113,11 @@ impl<'a> Fetcher<'a> {
             let file = fetched.chart.metadata.archive_name();
             let provenance = fetched.provenance.as_deref();
             let provenance = provenance.ok_or(ChartFault::NoProvenance)?;
-            let signer = tokio::task::block_in_place(|| {
-                gpgv.verify(provenance, &file, &fetched.archive, keyring)
-            })?;
-            fetched.signed_by = Some(format!("{} ({})", signer.user_id, signer.fingerprint));
+            let (signed, signers) = gpgv.verify(provenance, keyring).await?;
+            signed.check_archive(&file, &fetched.archive)?;
+            let signers = signers.iter();
+            let signers = signers.map(|s| format!("{} ({})", s.user_id, s.fingerprint));
+            fetched.signed_by = Some(signers.collect::<Vec<_>>().join(", "));
         }
         if let Some(pin) = pin {
             let found = Digest::sha256_of(&fetched.archive);

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    io::Read as _,
     path::Path,
 };
 
@@ -12,15 +13,16 @@ use crate::{
     create::CreateError,
     helm::{
         discover::Found,
-        operators::{self, Catalogue},
+        chart::Chart,
+        operators::{self, Catalogue, OperatorImages, Uncovered},
         render::Helm,
-        suggest::{self, Source},
+        suggest::{self, ChartSource},
     },
     human,
     installation::Installation,
     oci::Reference,
     progress::Progress,
-    request::{ChartFacts, Origin, Request},
+    request::{ChartFacts, Origin, Request, RequestedFile, read_contained_list},
 };
 
 /// What a person should know before the medium leaves.
@@ -30,6 +32,8 @@ pub struct Advice {
     pub suggested: Vec<Suggested>,
     /// Operators that make pods of images which nothing lists.
     pub operators: Vec<String>,
+    /// Lists of images in charts that cannot be read.
+    pub unreadable: Vec<String>,
     /// Images that no value of their chart brings to another registry.
     pub not_relocatable: Vec<NotRelocatable>,
 }
@@ -37,6 +41,9 @@ pub struct Advice {
 impl Advice {
     /// Tells what nobody should find out inside.
     pub(in crate::create) fn tell(&self, progress: &dyn Progress) {
+        for list in &self.unreadable {
+            progress.warn(&format!("a list of images in a chart cannot be read: {list}"));
+        }
         for operator in &self.operators {
             progress.warn(operator);
         }
@@ -83,7 +90,7 @@ impl Charts {
             let helm = Helm::find(options.helm.as_deref()).await;
             self.helm = Some(helm.map_err(CreateError::Helm)?);
         }
-        let catalogues = catalogues(request)?;
+        let catalogues = Catalogues::read(request)?;
         let mut listed: BTreeSet<Reference> =
             request.images.iter().map(|i| i.reference.clone()).collect();
         let mut found_by = BTreeMap::new();
@@ -117,24 +124,16 @@ impl Charts {
             self.images.extend(rendered_images(release, &found));
             found_by.insert(release.clone(), found);
         }
-        let all: Vec<Found> = found_by.values().flatten().cloned().collect();
-        listed.extend(all.iter().map(|found| found.reference.clone()));
-        for catalogue in &catalogues {
-            for (operator, images) in catalogue.lists_for(&all) {
-                for reference in images {
-                    listed.insert(reference.clone());
-                    let origin = Origin::Operator {
-                        operator: operator.to_string(),
-                        path: catalogue.name().to_owned(),
-                    };
-                    self.images.push((reference.clone(), origin));
-                }
-            }
+        let found: Vec<Found> = found_by.into_values().flatten().collect();
+        listed.extend(found.iter().map(|found| found.reference.clone()));
+        for (reference, origin) in catalogues.images(&found)? {
+            listed.insert(reference.clone());
+            self.images.push((reference, origin));
         }
-        self.advice.operators = operators::uncovered(&all, &catalogues)
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        // What is listed covers an operator just as what is found does.
+        let all: Vec<Found> = listed.iter().cloned().map(named_only).collect();
+        let uncovered = operators::uncovered(&all, &catalogues.all);
+        self.advice.operators = uncovered.iter().map(uncovered_text).collect();
         self.suggest(&listed, options);
         Ok(failed)
     }
@@ -146,14 +145,16 @@ impl Charts {
             if installation.release.discover == Discover::None {
                 continue;
             }
-            let source = Source::of(&installation.chart);
-            for suggestion in suggest::suggestions(&source, listed) {
-                suggested.insert(Suggested {
-                    reference: suggestion.reference,
-                    release: installation.release.name.clone(),
-                    from: suggestion.from,
-                });
-            }
+            let mut sources = Vec::new();
+            add_sources(&installation.chart, String::new(), &mut sources);
+            let sources: Vec<_> = sources.iter().map(Source::borrowed).collect();
+            let found = suggest::suggestions(&sources, listed);
+            self.advice.unreadable.extend(found.unreadable);
+            suggested.extend(found.images.into_iter().map(|suggestion| Suggested {
+                reference: suggestion.reference,
+                release: installation.release.name.clone(),
+                from: suggestion.from.join(", "),
+            }));
         }
         if !options.include_suggested {
             self.advice.suggested = suggested.into_iter().collect();
@@ -167,6 +168,44 @@ impl Charts {
             (suggested.reference, origin)
         }));
     }
+}
+
+/// A chart or a sub-chart with its folder in the archive.
+struct Source<'c> {
+    folder: String,
+    chart: &'c Chart,
+}
+
+impl Source<'_> {
+    fn borrowed(&self) -> ChartSource<'_> {
+        ChartSource {
+            folder: &self.folder,
+            values: &self.chart.values,
+            annotations: &self.chart.metadata.annotations,
+            images_lock: self.chart.images_lock.as_deref(),
+        }
+    }
+}
+
+fn add_sources<'c>(chart: &'c Chart, folder: String, sources: &mut Vec<Source<'c>>) {
+    for sub_chart in &chart.dependencies {
+        let below = format!("{folder}charts/{}/", sub_chart.metadata.name);
+        add_sources(sub_chart, below, sources);
+    }
+    sources.push(Source { folder, chart });
+}
+
+fn named_only(reference: Reference) -> Found {
+    let places = Vec::new();
+    Found { reference, places }
+}
+
+fn uncovered_text(uncovered: &Uncovered) -> String {
+    let operator = uncovered.operator;
+    format!(
+        "{} ({}) pulls {}, which no chart shows and no list here has; list them under `images` or in a catalogue under `operators` ({})",
+        operator.name, uncovered.reference, operator.pulls, operator.list
+    )
 }
 
 /// Each place of each image is an origin.
@@ -185,10 +224,63 @@ fn rendered_images(release: &str, found: &[Found]) -> Vec<(Reference, Origin)> {
     places.collect()
 }
 
-fn catalogues(request: &Request) -> Result<Vec<Catalogue>, CreateError> {
-    let read = |name: &str, path: &Path| Catalogue::read(path, name);
-    let catalogues = request.operators.iter();
-    catalogues
-        .map(|file| read(&file.name, &file.path).map_err(CreateError::Operators))
-        .collect()
+/// The catalogues of a request.
+struct Catalogues {
+    /// Each with its file.
+    each: Vec<(RequestedFile, Catalogue)>,
+    /// All in one.
+    all: Catalogue,
+}
+
+impl Catalogues {
+    fn read(request: &Request) -> Result<Self, CreateError> {
+        let mut each = Vec::new();
+        let mut all = Catalogue::default();
+        for file in &request.operators {
+            let failed = |reason: String| CreateError::File {
+                path: file.path.clone(),
+                reason,
+            };
+            let mut text = String::new();
+            std::fs::File::open(&file.path)
+                .and_then(|file| {
+                    let most = operators::MAX_CATALOGUE as u64 + 1;
+                    file.take(most).read_to_string(&mut text)
+                })
+                .map_err(|error| failed(error.to_string()))?;
+            let catalogue = Catalogue::parse(&text).map_err(CreateError::Operators)?;
+            all.operators.extend(catalogue.operators.iter().cloned());
+            each.push((file.clone(), catalogue));
+        }
+        Ok(Self { each, all })
+    }
+
+    /// What the operators among `found` run, by these catalogues.
+    fn images(&self, found: &[Found]) -> Result<Vec<(Reference, Origin)>, CreateError> {
+        let mut images = Vec::new();
+        for (file, catalogue) in &self.each {
+            for (operator, list) in catalogue.lists_for(found) {
+                let references = match &list.images {
+                    OperatorImages::Listed(references) => references.clone(),
+                    OperatorImages::From(path) => {
+                        let beside = file.path.parent().unwrap_or(Path::new("."));
+                        let listed = read_contained_list(beside, path);
+                        let listed = listed.map_err(|error| CreateError::File {
+                            path: beside.join(path),
+                            reason: error.to_string(),
+                        })?;
+                        listed.into_iter().map(|image| image.reference).collect()
+                    }
+                };
+                images.extend(references.into_iter().map(|reference| {
+                    let origin = Origin::Operator {
+                        operator: operator.reference.to_string(),
+                        path: file.name.clone(),
+                    };
+                    (reference, origin)
+                }));
+            }
+        }
+        Ok(images)
+    }
 }
