@@ -36,8 +36,6 @@ pub struct HandoffRequest {
     pub directory: PathBuf,
     /// The name of the secret with the registry's credentials.
     pub pull_secret: String,
-    /// Whether the registry speaks plain HTTP.
-    pub plain_http: bool,
     /// The file with the registry's certificate authority, where nodes will have it.
     pub ca_file: Option<String>,
     /// The `helm` to check with, if there is one.
@@ -158,7 +156,7 @@ pub(super) async fn make(
         to: Destination {
             host: request.relocation.to.host(),
             prefix: request.relocation.to.prefix(),
-            plain_http: options.plain_http,
+            plain_http: client.speaks_plain_http(request.relocation.to.host()),
             ca_file: options.ca_file.as_deref(),
         },
         layout: match request.relocation.layout {

@@ -22,6 +22,7 @@ pub use receipt::{BlobCounts, LoadedImage, Receipt, ReceiptSignature, TagState};
 pub use relocation::{MapRule, PathLayout, Place, Relocation, RelocationError};
 
 use crate::{
+    bundle::EntryKind,
     human,
     open::{self, Input, Medium, Trust},
     progress::Progress,
@@ -135,7 +136,7 @@ async fn push(
     let counts = blobs::push(client, &mut medium, &plan, request, &mut passing, progress).await?;
     progress.step("sent", &sent_text(&counts));
     let pushed = manifests::push(client, &medium, &plan, request).await?;
-    let images = human::count(pushed.len(), "image", "images");
+    let images = counted(plan.images.iter().filter(|i| pushed.contains_key(&i.destination())));
     let checked = format!("{images} read back, every digest as signed");
     progress.step("checked", &checked);
     manifests::tag(client, &medium, &plan, &pushed, request).await?;
@@ -185,6 +186,22 @@ fn trusted_text(medium: &Verified<Medium>) -> String {
     )
 }
 
+/// Images and charts, in words.
+fn counted<'p>(planned: impl IntoIterator<Item = &'p PlannedImage>) -> String {
+    let (mut images, mut charts) = (0, 0);
+    for image in planned {
+        match image.kind {
+            EntryKind::Chart => charts += 1,
+            _ => images += 1,
+        }
+    }
+    let images = human::count(images, "image", "images");
+    match charts {
+        0 => images,
+        charts => format!("{images}, {}", human::count(charts, "chart", "charts")),
+    }
+}
+
 fn sent_text(counts: &BlobCounts) -> String {
     let sent = human::count(counts.sent as usize, "blob", "blobs");
     let bytes = human::bytes(counts.sent_bytes);
@@ -208,7 +225,7 @@ fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String 
         .iter()
         .filter(|i| matches!(i.state, ImageState::Keep(_)))
         .count();
-    let images = human::count(plan.images.len(), "image", "images");
+    let images = counted(&plan.images);
     let mut text = format!("{images} → {}", request.relocation.to);
     text.push_str(&format!(
         "\n{count} of {} to send ({})",

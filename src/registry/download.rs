@@ -92,6 +92,7 @@ impl Client {
     /// ([`is_not_found`](RegistryError::is_not_found)), or it is larger than its limit.
     pub async fn download(&self, request: &Download) -> Result<Bytes, RegistryError> {
         let transport = &self.transport;
+        let request = &transport.mirrored(request);
         let name = transport.permitted_host(request)?;
         let authorization = transport.authorization(request, &name).await?;
         let host = transport.host(&name);
@@ -125,6 +126,35 @@ impl Client {
 }
 
 impl Transport {
+    /// The same file at the mirror of its host, if it has one: whose credentials are then shown is
+    /// up to the mirror's address.
+    fn mirrored(&self, request: &Download) -> Download {
+        let mut request = request.clone();
+        let host = normal_host(&origin::host_port(&request.url));
+        let mut mirrors = self.config.mirrors.iter();
+        let mirror = mirrors.find(|mirror| Some(&mirror.from_host) == host.as_ref());
+        if let Some(mirror) = mirror {
+            let plain = self.config.plain_http.contains(&mirror.to_host);
+            let scheme = if plain { "http" } else { "https" };
+            let prefix = match mirror.to_path_prefix.as_str() {
+                "" => String::new(),
+                prefix => format!("/{prefix}"),
+            };
+            let query = request.url.query().map(|query| format!("?{query}"));
+            let text = format!(
+                "{scheme}://{}{prefix}{}{}",
+                mirror.to_host,
+                request.url.path(),
+                query.unwrap_or_default()
+            );
+            // Host and path of a mirror were checked when it was parsed.
+            if let Ok(url) = text.parse() {
+                request.url = url;
+            }
+        }
+        request
+    }
+
     /// The host of an address that may be asked, as credentials are kept for it.
     fn permitted_host(&self, request: &Download) -> Result<String, RegistryError> {
         let url = &request.url;

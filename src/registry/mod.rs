@@ -91,6 +91,14 @@ impl Client {
         self.transport.base(&host).await.map(|_| ())
     }
 
+    /// Whether a host was found to speak plain HTTP; `false` where it was not asked yet.
+    pub fn speaks_plain_http(&self, host: &str) -> bool {
+        let name = config::normal_host(host);
+        let host = name.map(|name| self.transport.host(&name));
+        let base = host.as_ref().and_then(|host| host.base.get());
+        base.is_some_and(|base| base.url.scheme() == "http")
+    }
+
     /// Shows a host the credential that is kept for it; `false` when it wants none.
     ///
     /// # Errors

@@ -161,11 +161,9 @@ impl LoadArgs {
                 None
             }
         };
-        let plain_http = &self.registry.connection.plain_http;
         Ok(Some(HandoffRequest {
             directory: directory.clone(),
             pull_secret: self.pull_secret.clone(),
-            plain_http: plain_http.iter().any(|host| host == self.to.host()),
             ca_file: self.node_ca_file.clone(),
             helm,
         }))
@@ -270,8 +268,8 @@ fn show_handoff(handoff: &HandedOff, output: &Output) -> Result<(), CliError> {
         output.step("checked", &text, None);
     }
     check::verdict(&handoff.checked)?;
-    let install = handoff.directory.join("INSTALL.md");
-    output.next(&format!("{} tells all; in short:", escape_path(&install)));
+    let directory = escape_path(&handoff.directory);
+    output.next(&format!("{directory}/INSTALL.md tells all; in short, in {directory}:"));
     for command in &handoff.commands {
         output.next(command);
     }
