@@ -26,6 +26,8 @@ pub const MAX_FILE_BYTES: u64 = 5 << 20;
 /// Most members of an archive, sub-charts included.
 pub const MAX_MEMBERS: usize = 20_000;
 
+/// Longest path of a member, in bytes.
+const MAX_PATH: usize = 1024;
 /// Headers, padding and long names come on top of the content of the files.
 const HEADER_BYTES: u64 = MAX_MEMBERS as u64 * 2048;
 
@@ -158,6 +160,7 @@ fn read_members(stream: impl Read, budget: &mut Budget) -> Result<Unpacked, Char
             });
         }
     }
+    names.check_files_are_no_directories()?;
     check_end(archive.into_inner())?;
     match directory {
         Some(directory) if !files.is_empty() => Ok(Unpacked { directory, files }),
@@ -215,6 +218,9 @@ fn check_kind<R: Read>(entry: &Entry<'_, R>, path: &str) -> Result<bool, ChartEr
 }
 
 fn check_path(path: &str) -> Result<(), ChartError> {
+    if path.len() > MAX_PATH {
+        return refuse(path, "has a name that is longer than 1024 bytes");
+    }
     if path.contains('\0') {
         return refuse(path, "has a NUL in its name");
     }
@@ -280,12 +286,6 @@ struct Names {
 
 impl Names {
     fn add(&mut self, name: &str, is_file: bool) -> Result<(), ChartError> {
-        for (at, _) in name.match_indices('/') {
-            if self.seen.get(&name[..at]) == Some(&true) {
-                return refuse(name, "lies below a file");
-            }
-            self.seen.entry(name[..at].to_owned()).or_insert(false);
-        }
         match self.seen.insert(name.to_owned(), is_file) {
             None => {}
             Some(false) if !is_file => {}
@@ -294,6 +294,19 @@ impl Names {
         let (parent, file) = name.rsplit_once('/').unwrap_or(("", name));
         if file.eq_ignore_ascii_case("Chart.yaml") && !self.charts.insert(parent.to_owned()) {
             return refuse(name, "is a second Chart.yaml, told apart by case alone");
+        }
+        Ok(())
+    }
+
+    /// Checks, when all names are known, that no file is also a directory.
+    fn check_files_are_no_directories(&self) -> Result<(), ChartError> {
+        for (name, _) in self.seen.iter().filter(|(_, is_file)| **is_file) {
+            let below = format!("{name}/");
+            if let Some((other, _)) = self.seen.range(below.clone()..).next()
+                && other.starts_with(&below)
+            {
+                return refuse(other, "lies below a file");
+            }
         }
         Ok(())
     }

@@ -105,11 +105,14 @@ fn annotations(metadata: &Metadata) -> BTreeMap<String, String> {
     let mut annotations: BTreeMap<String, String> = [
         (
             "org.opencontainers.image.description",
-            metadata.description.as_str(),
+            metadata.description.as_deref().unwrap_or_default(),
         ),
         (TITLE, &metadata.name),
         (VERSION, &metadata.version),
-        ("org.opencontainers.image.url", &metadata.home),
+        (
+            "org.opencontainers.image.url",
+            metadata.home.as_deref().unwrap_or_default(),
+        ),
         ("org.opencontainers.image.source", source),
         ("org.opencontainers.image.authors", &authors),
     ]

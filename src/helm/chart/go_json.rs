@@ -35,6 +35,11 @@ impl Object {
         self
     }
 
+    /// Adds a text if there is one.
+    pub(crate) fn text_if_some(&mut self, key: &str, value: &Option<String>) -> &mut Self {
+        self.text_unless_empty(key, value.as_deref().unwrap_or_default())
+    }
+
     /// Adds a list unless it is empty.
     pub(crate) fn list_unless_empty<T>(
         &mut self,

@@ -17,7 +17,7 @@ const MAX_VERSION: usize = 128;
 const MAX_NAME: usize = 128;
 
 /// What `Chart.yaml` says, texts as Helm understands them (`appVersion: 1.10` is `1.1`). What is
-/// not there is empty.
+/// empty is as good as not there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Metadata {
     /// `v1` or `v2`; `v1` where the file says nothing.
@@ -27,15 +27,15 @@ pub struct Metadata {
     /// Version, verbatim.
     pub version: String,
     /// Version of the application inside.
-    pub app_version: String,
+    pub app_version: Option<String>,
     /// Constraint on the version of Kubernetes.
-    pub kube_version: String,
+    pub kube_version: Option<String>,
     /// One sentence about the chart.
-    pub description: String,
-    /// `application`, `library`, or empty, which means application.
-    pub kind: String,
+    pub description: Option<String>,
+    /// `application` or `library`; none means application.
+    pub kind: Option<String>,
     /// The project's page.
-    pub home: String,
+    pub home: Option<String>,
     /// Where the sources are.
     pub sources: Vec<String>,
     /// Words to find the chart by.
@@ -43,11 +43,11 @@ pub struct Metadata {
     /// Who looks after the chart.
     pub maintainers: Vec<Maintainer>,
     /// URL of a picture.
-    pub icon: String,
+    pub icon: Option<String>,
     /// Path into the parent's values that turns the chart on or off.
-    pub condition: String,
+    pub condition: Option<String>,
     /// Tags that turn the chart on or off.
-    pub tags: String,
+    pub tags: Option<String>,
     /// Whether the chart should not be used any more.
     pub deprecated: bool,
     /// Free key-value pairs.
@@ -56,7 +56,7 @@ pub struct Metadata {
     pub dependencies: Vec<Dependency>,
 }
 
-/// Who looks after a chart.
+/// Who looks after a chart. What is not there is empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Maintainer {
     /// Their name.
@@ -67,18 +67,18 @@ pub struct Maintainer {
     pub url: String,
 }
 
-/// A chart that another one needs. What is not there is empty.
+/// A chart that another one needs. What is empty is as good as not there.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Dependency {
     /// Name of the chart.
     pub name: String,
     /// Constraint on its version, verbatim; in a lock the version itself.
-    pub version: String,
-    /// URL of the repository: `https://`, `oci://` or `file://`; empty where the chart is
+    pub version: Option<String>,
+    /// URL of the repository: `https://`, `oci://` or `file://`; none where the chart is
     /// in `charts/` and nowhere else.
-    pub repository: String,
+    pub repository: Option<String>,
     /// Path into the values that turns the chart on or off.
-    pub condition: String,
+    pub condition: Option<String>,
     /// Tags that turn the chart on or off.
     pub tags: Vec<String>,
     /// `enabled`, which Helm overwrites when it looks at conditions and tags.
@@ -86,7 +86,7 @@ pub struct Dependency {
     /// What is taken over from the values of the chart: texts, or mappings of `child` and `parent`.
     pub import_values: Vec<Value>,
     /// Name under which the chart is used.
-    pub alias: String,
+    pub alias: Option<String>,
 }
 
 impl Metadata {
@@ -111,11 +111,11 @@ impl Metadata {
             api_version: api_version.to_owned(),
             name: fields.text("name")?,
             version: fields.text("version")?,
-            app_version: printable(&fields.text("appVersion")?),
-            kube_version: printable(&fields.text("kubeVersion")?),
-            description: printable(&fields.text("description")?),
-            kind: fields.text("type")?,
-            home: printable(&fields.text("home")?),
+            app_version: some(printable(&fields.text("appVersion")?)),
+            kube_version: some(printable(&fields.text("kubeVersion")?)),
+            description: some(printable(&fields.text("description")?)),
+            kind: some(fields.text("type")?),
+            home: some(printable(&fields.text("home")?)),
             sources: fields
                 .texts("sources")?
                 .iter()
@@ -127,9 +127,9 @@ impl Metadata {
                 .map(|s| printable(s))
                 .collect(),
             maintainers,
-            icon: printable(&fields.text("icon")?),
-            condition: printable(&fields.text("condition")?),
-            tags: printable(&fields.text("tags")?),
+            icon: some(printable(&fields.text("icon")?)),
+            condition: some(printable(&fields.text("condition")?)),
+            tags: some(printable(&fields.text("tags")?)),
             deprecated: fields.flag("deprecated")?,
             annotations: fields.text_map("annotations")?,
             dependencies: dependencies(CHART_YAML, &fields)?,
@@ -161,11 +161,9 @@ impl Metadata {
             };
             return Err(wrong(CHART_YAML, message));
         }
-        if !matches!(self.kind.as_str(), "" | "application" | "library") {
-            let message = format!(
-                "type `{}` is neither application nor library",
-                clip(&self.kind)
-            );
+        let kind = self.kind.as_deref().unwrap_or("application");
+        if !matches!(kind, "application" | "library") {
+            let message = format!("type `{}` is neither application nor library", clip(kind));
             return Err(wrong(CHART_YAML, message));
         }
         let mut used = BTreeSet::new();
@@ -207,25 +205,25 @@ impl Metadata {
         let mut object = Object::default();
         object
             .text_unless_empty("name", &self.name)
-            .text_unless_empty("home", &self.home)
+            .text_if_some("home", &self.home)
             .list_unless_empty("sources", &self.sources, |s| go_json::string(s))
             .text_unless_empty("version", &self.version)
-            .text_unless_empty("description", &self.description)
+            .text_if_some("description", &self.description)
             .list_unless_empty("keywords", &self.keywords, |s| go_json::string(s))
             .list_unless_empty("maintainers", &self.maintainers, Maintainer::to_go_json)
-            .text_unless_empty("icon", &self.icon)
+            .text_if_some("icon", &self.icon)
             .text_unless_empty("apiVersion", &self.api_version)
-            .text_unless_empty("condition", &self.condition)
-            .text_unless_empty("tags", &self.tags)
-            .text_unless_empty("appVersion", &self.app_version)
+            .text_if_some("condition", &self.condition)
+            .text_if_some("tags", &self.tags)
+            .text_if_some("appVersion", &self.app_version)
             .flag("deprecated", self.deprecated);
         if !self.annotations.is_empty() {
             object.raw("annotations", &text_map(&self.annotations));
         }
         object
-            .text_unless_empty("kubeVersion", &self.kube_version)
+            .text_if_some("kubeVersion", &self.kube_version)
             .list_unless_empty("dependencies", &self.dependencies, Dependency::to_go_json)
-            .text_unless_empty("type", &self.kind)
+            .text_if_some("type", &self.kind)
             .finish()
     }
 }
@@ -263,11 +261,7 @@ impl Maintainer {
 impl Dependency {
     /// The name under which the parent knows the chart: its alias, or its own name.
     pub fn used_as(&self) -> &str {
-        if self.alias.is_empty() {
-            &self.name
-        } else {
-            &self.alias
-        }
+        self.alias.as_deref().unwrap_or(&self.name)
     }
 
     fn check(&self) -> Result<(), ChartError> {
@@ -275,9 +269,10 @@ impl Dependency {
             let message = format!("`{}` is not a name for a dependency", clip(&self.name));
             return Err(wrong(CHART_YAML, message));
         }
+        let alias = self.alias.as_deref().unwrap_or_default();
         let is_alias = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        if !self.alias.chars().all(is_alias) {
-            let alias = clip(&self.alias);
+        if !alias.chars().all(is_alias) {
+            let alias = clip(alias);
             let message = format!(
                 "dependency `{}`: `{alias}` is not an alias",
                 clip(&self.name)
@@ -290,13 +285,13 @@ impl Dependency {
     pub(crate) fn to_go_json(&self) -> String {
         Object::default()
             .text("name", &self.name)
-            .text_unless_empty("version", &self.version)
-            .text("repository", &self.repository)
-            .text_unless_empty("condition", &self.condition)
+            .text_if_some("version", &self.version)
+            .text("repository", self.repository.as_deref().unwrap_or_default())
+            .text_if_some("condition", &self.condition)
             .list_unless_empty("tags", &self.tags, |tag| go_json::string(tag))
             .flag("enabled", self.enabled)
             .list_unless_empty("import-values", &self.import_values, go_json::value)
-            .text_unless_empty("alias", &self.alias)
+            .text_if_some("alias", &self.alias)
             .finish()
     }
 }
@@ -308,9 +303,9 @@ pub(crate) fn dependencies(file: &str, fields: &Fields<'_>) -> Result<Vec<Depend
         let fields = Fields::of(file, "an entry of `dependencies`", item)?;
         dependencies.push(Dependency {
             name: printable(&fields.text("name")?),
-            version: printable(&fields.text("version")?),
-            repository: printable(&fields.text("repository")?),
-            condition: printable(&fields.text("condition")?),
+            version: some(printable(&fields.text("version")?)),
+            repository: some(printable(&fields.text("repository")?)),
+            condition: some(printable(&fields.text("condition")?)),
             tags: fields
                 .texts("tags")?
                 .iter()
@@ -318,10 +313,14 @@ pub(crate) fn dependencies(file: &str, fields: &Fields<'_>) -> Result<Vec<Depend
                 .collect(),
             enabled: fields.flag("enabled")?,
             import_values: fields.list("import-values")?.to_vec(),
-            alias: fields.text("alias")?,
+            alias: some(fields.text("alias")?),
         });
     }
     Ok(dependencies)
+}
+
+fn some(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
 }
 
 fn check_name(name: &str) -> Result<(), ChartError> {

@@ -113,6 +113,21 @@ fn global_headers_directories_and_long_names_are_nothing_bad() {
 }
 
 #[test]
+fn endless_names_are_refused() {
+    let mut builder = tar::Builder::new(Vec::new());
+    let name = format!("demo/{}y", "x/".repeat(600));
+    builder
+        .append_data(&mut header(REGULAR, 0), name, &b""[..])
+        .unwrap();
+    let message = refused(&gzip(&builder.into_inner().unwrap()));
+    assert!(
+        message.ends_with("has a name that is longer than 1024 bytes"),
+        "{message}"
+    );
+    assert!(message.len() < 200, "{message}");
+}
+
+#[test]
 fn members_that_no_honest_packager_writes_are_refused() {
     let link = EntryType::Symlink;
     for (kind, name, message) in [
@@ -386,6 +401,19 @@ fn values_that_are_no_values_are_refused_with_their_line() {
     assert_eq!(
         values(b"a: &x {b: 1}\nc: {<<: *x, d: 2}\n").unwrap().values,
         json!({"a": {"b": 1}, "c": {"b": 1, "d": 2}})
+    );
+    let commented = format!("a:\n{}  b: 1\n", "  # - x\n".repeat(100_000));
+    assert_eq!(
+        values(commented.as_bytes()).unwrap().values,
+        json!({"a": {"b": 1}})
+    );
+    let aliases = format!("a: &a x\nb: [{}]\n", "*a, ".repeat(1000));
+    assert_eq!(
+        values(aliases.as_bytes()).unwrap().values["b"]
+            .as_array()
+            .unwrap()
+            .len(),
+        1000
     );
     let message = values(b"a: 1\nb: [\n").unwrap_err().to_string();
     assert!(message.starts_with("values.yaml:"), "{message}");

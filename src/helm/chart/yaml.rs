@@ -13,7 +13,10 @@ use serde_saphyr::{
     options::{DuplicateKeyPolicy, NonFiniteFloatPolicy},
 };
 
-use super::error::{ChartError, clip};
+use super::{
+    archive::MAX_FILE_BYTES,
+    error::{ChartError, clip},
+};
 
 /// Reads one document strictly: no duplicate keys, and within the parser's budgets for aliases,
 /// depth and size.
@@ -62,6 +65,14 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
 
 fn options(duplicate_keys: DuplicateKeyPolicy) -> Options {
     serde_saphyr::options! {
+        // Real charts comment out whole sections of their values. A file has no more comments than
+        // half its bytes, and a file of a chart is small.
+        budget: serde_saphyr::budget! {
+            max_buffered_comment_events: (MAX_FILE_BYTES / 2) as usize,
+            // One anchor used in a hundred places is nothing bad; bombs run into the limits of
+            // what aliases may expand to.
+            enforce_alias_anchor_ratio: false,
+        },
         duplicate_keys: duplicate_keys,
         legacy_octal_numbers: true,
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,

@@ -72,6 +72,9 @@ impl PackageError {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::NotADirectory { .. } => "give a directory with a Chart.yaml",
+            Self::File { problem, .. } if problem.contains("symbolic link") => {
+                "put what it leads to in its place, or run `helm package` and give the .tgz"
+            }
             Self::File { .. } => "leave it out with a line in .helmignore",
             Self::LockOutOfSync { .. } => "run `helm dependency update` in the directory",
             Self::Missing { .. } | Self::Dependency { .. } => {

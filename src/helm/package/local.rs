@@ -23,15 +23,13 @@ pub struct LocalChart {
 
 /// Finds the directory of a `file://` dependency: relative to the chart, and not through a link.
 pub(super) fn find(directory: &Path, dependency: &Dependency) -> Result<LocalChart, PackageError> {
-    let shown = clip(&dependency.repository);
+    let repository = dependency.repository.as_deref().unwrap_or_default();
+    let shown = clip(repository);
     let fail = |problem: &str| PackageError::Dependency {
         name: clip(&dependency.name),
         problem: format!("names {shown}, {problem}"),
     };
-    let relative = dependency
-        .repository
-        .strip_prefix("file://")
-        .unwrap_or_default();
+    let relative = repository.strip_prefix("file://").unwrap_or_default();
     let relative = Path::new(relative);
     if relative.as_os_str().is_empty() || relative.is_absolute() {
         return Err(fail("which is not relative to the chart"));

@@ -112,7 +112,7 @@ fn wanted(
         name: clip(&dependency.name),
         problem,
     };
-    let repository = dependency.repository.as_str();
+    let repository = dependency.repository.as_deref().unwrap_or_default();
     let scheme = repository.split_once("://").map(|(scheme, _)| scheme);
     let local = match scheme {
         Some("file") => Some(local::find(directory, dependency)?),
@@ -141,7 +141,11 @@ fn wanted(
         .position(|other| other == dependency);
     let locked = chart.lock.as_ref().and_then(|lock| {
         let locked = lock.dependencies.get(position?)?;
-        (locked.name == dependency.name).then(|| locked.version.clone())
+        if locked.name == dependency.name {
+            locked.version.clone()
+        } else {
+            None
+        }
     });
     Ok(Wanted {
         dependency: dependency.clone(),

@@ -221,7 +221,10 @@ const DEPENDENCY: &str =
 fn missing_dependencies_are_told_and_then_put_in() {
     let chart = directory(&[("Chart.yaml", &format!("{CHART}{DEPENDENCY}"))]);
     let inspected = inspect_directory(chart.path()).unwrap();
-    assert_eq!(inspected.missing[0].dependency.version, "~1.2");
+    assert_eq!(
+        inspected.missing[0].dependency.version.as_deref(),
+        Some("~1.2")
+    );
     assert_eq!(inspected.missing[0].locked, None);
     let message = refused(&chart);
     assert_eq!(

@@ -28,8 +28,8 @@ fn reads_everything_that_helm_reads() {
     assert_eq!(metadata.version, "v1.2.3+g1");
     assert_eq!(metadata.tag(), "v1.2.3_g1");
     assert_eq!(metadata.archive_name(), "demo-v1.2.3+g1.tgz");
-    assert_eq!(metadata.app_version, "1.1");
-    assert_eq!(metadata.description, "Two lines ");
+    assert_eq!(metadata.app_version.as_deref(), Some("1.1"));
+    assert_eq!(metadata.description.as_deref(), Some("Two lines "));
     assert!(metadata.deprecated);
     assert_eq!(metadata.annotations["false"], "12");
     let dependency = &metadata.dependencies[0];
@@ -68,7 +68,11 @@ fn scalars_become_the_texts_that_helm_makes_of_them() {
         ),
     ] {
         let text = format!("name: demo\nversion: 1.0.0\nappVersion: {written}\n");
-        assert_eq!(parse(&text).unwrap().app_version, read, "{written}");
+        assert_eq!(
+            parse(&text).unwrap().app_version.unwrap_or_default(),
+            read,
+            "{written}"
+        );
     }
 }
 
