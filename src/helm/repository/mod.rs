@@ -129,8 +129,8 @@ impl ClassicRepository {
             false => self.from_server(name, &entry, location, options).await?,
         };
         chart.index_digest = check_digest(&chart, entry.digest.as_deref(), options)?;
-        chart.deprecated = entry.deprecated;
-        add_notes(&mut chart);
+        chart.set_deprecated(entry.deprecated);
+        note_digest(&mut chart);
         Ok(chart)
     }
 
@@ -227,7 +227,7 @@ impl ClassicRepository {
             source,
             index_digest: IndexDigest::Missing,
             artifact: None,
-            deprecated: entry.deprecated,
+            deprecated: false,
             notes,
         })
     }
@@ -313,7 +313,7 @@ fn shown(url: &Url) -> String {
 fn failed(name: &str, source: RegistryError, withheld: bool) -> SourceError {
     SourceError::Registry {
         name: clip(name),
-        source,
+        source: Box::new(source),
         withheld,
         classic: true,
     }
@@ -335,7 +335,7 @@ fn check_digest(
         version: clip(&chart.version),
         archive: chart.source.clone(),
         expected: clip(text),
-        actual,
+        actual: Box::new(actual),
     };
     let hex = text.trim().to_ascii_lowercase();
     let hex = hex.strip_prefix("sha256:").unwrap_or(&hex);
@@ -354,7 +354,7 @@ fn check_digest(
     }
 }
 
-fn add_notes(chart: &mut FetchedChart) {
+fn note_digest(chart: &mut FetchedChart) {
     let note = match &chart.index_digest {
         IndexDigest::NoIndex | IndexDigest::Matches(_) => None,
         IndexDigest::Missing => Some("the index gives no digest for the archive".to_owned()),
@@ -366,9 +366,4 @@ fn add_notes(chart: &mut FetchedChart) {
         )),
     };
     chart.notes.extend(note);
-    if chart.deprecated {
-        chart
-            .notes
-            .push("its publisher has marked the chart as deprecated".to_owned());
-    }
 }
