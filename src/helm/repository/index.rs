@@ -379,7 +379,7 @@ generated: "2023-01-01T00:00:00.000000000Z"
             ("entries: {}\n---\nentries: {}\n", 3, "multiple"),
             ("entries:\n  a: [\n", 2, "bracket"),
             (r#"{"entries":{"a":[],"a":[]}}"#, 1, "twice"),
-            ("{\"entries\":{},\n\"a\":}", 2, ""),
+            ("{\"entries\":{},\n\"a\":]}", 2, "expected value"),
             ("entries: *absent\n", 1, ""),
         ] {
             let found = read(text.as_bytes(), "a").unwrap_err();

@@ -125,8 +125,8 @@ impl ClassicRepository {
         let location =
             first.ok_or_else(|| self.entry_error(name, &entry, "it names no address"))?;
         let mut chart = match location.starts_with("oci://") {
-            true => self.from_registry(name, &entry, location).await?,
-            false => self.from_server(name, &entry, location, options).await?,
+            true => self.pulled(name, &entry, location).await?,
+            false => self.downloaded(name, &entry, location, options).await?,
         };
         chart.index_digest = check_digest(&chart, entry.digest.as_deref(), options)?;
         chart.set_deprecated(entry.deprecated);
@@ -163,7 +163,7 @@ impl ClassicRepository {
         Ok(entries[chosen].clone())
     }
 
-    async fn from_registry(
+    async fn pulled(
         &self,
         name: &str,
         entry: &Entry,
@@ -182,7 +182,7 @@ impl ClassicRepository {
         Ok(chart)
     }
 
-    async fn from_server(
+    async fn downloaded(
         &self,
         name: &str,
         entry: &Entry,
