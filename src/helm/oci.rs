@@ -192,6 +192,14 @@ pub async fn fetch(
     }
 }
 
+/// The part of a configuration that is needed to know which chart it is.
+#[derive(serde::Deserialize)]
+struct Identity {
+    name: String,
+    version: String,
+    deprecated: Option<bool>,
+}
+
 struct Source<'a> {
     client: &'a Client,
     reference: &'a ChartReference,
@@ -282,14 +290,18 @@ impl Source<'_> {
         let (provenance, None) = of_type(&[PROVENANCE_MEDIA_TYPE]) else {
             return Err(self.not_a_chart(&"it has more than one provenance file"));
         };
-        let (name, version) = self.identity(&blobs[0].1)?;
+        let Identity {
+            name,
+            version,
+            deprecated,
+        } = self.identity(&blobs[0].1)?;
         looks_like_archive(&archive).map_err(|detail| SourceError::NotAnArchive {
             name: clip(&name),
             version: clip(&version),
             archive: format!("oci://{reference}"),
             detail,
         })?;
-        Ok(FetchedChart {
+        let mut chart = FetchedChart {
             name,
             version,
             archive,
@@ -303,7 +315,9 @@ impl Source<'_> {
             }),
             deprecated: false,
             notes: Vec::new(),
-        })
+        };
+        chart.set_deprecated(deprecated.unwrap_or(false));
+        Ok(chart)
     }
 
     /// Config and layers of a chart, checked before any of them is fetched.
@@ -369,22 +383,17 @@ impl Source<'_> {
             .client
             .blob(repository, &descriptor.digest, 0..size, size)
             .await?;
-        let mut bytes = BytesMut::new();
+        // The size was checked against the limit of its kind.
+        let mut bytes = BytesMut::with_capacity(usize::try_from(size).unwrap_or_default());
         while let Some(chunk) = stream.chunk().await? {
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes.freeze())
     }
 
-    /// Name and version in a configuration.
-    fn identity(&self, config: &[u8]) -> Result<(String, String), SourceError> {
-        #[derive(serde::Deserialize)]
-        struct Identity {
-            name: String,
-            version: String,
-        }
+    /// What a configuration says about its chart.
+    fn identity(&self, config: &[u8]) -> Result<Identity, SourceError> {
         serde_json::from_slice(config)
-            .map(|Identity { name, version }| (name, version))
             .map_err(|error| self.not_a_chart(&format!("its configuration: {error}")))
     }
 
@@ -399,7 +408,7 @@ impl Source<'_> {
     fn failed(&self, source: RegistryError) -> SourceError {
         SourceError::Registry {
             name: self.reference.name().to_owned(),
-            source,
+            source: Box::new(source),
             withheld: false,
             classic: false,
         }

@@ -54,6 +54,17 @@ pub enum IndexDigest {
     Unreadable(String),
 }
 
+impl FetchedChart {
+    /// Notes, and says once, that the publisher advises against the chart.
+    pub(super) fn set_deprecated(&mut self, deprecated: bool) {
+        if deprecated && !self.deprecated {
+            self.deprecated = true;
+            let note = "its publisher has marked the chart as deprecated";
+            self.notes.push(note.to_owned());
+        }
+    }
+}
+
 /// Why a chart cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
@@ -81,7 +92,7 @@ pub enum SourceError {
         /// The chart.
         name: String,
         /// What happened.
-        source: RegistryError,
+        source: Box<RegistryError>,
         /// Whether a credential was kept back, because the index names a server of another origin.
         withheld: bool,
         /// Whether it was a classic repository.
@@ -157,7 +168,7 @@ pub enum SourceError {
         /// What the index says, clipped.
         expected: String,
         /// The digest of the archive.
-        actual: Digest,
+        actual: Box<Digest>,
     },
     /// What was fetched is no archive.
     #[error("chart `{name}` {version}: what is at {archive} is not a chart archive: {detail}")]
@@ -237,7 +248,7 @@ impl SourceError {
             Self::UnknownChart { near, .. } => {
                 meant(near, "check the name and the address of the repository")
             }
-            Self::UnknownVersion { near, .. } => meant(near, "there is no version at all"),
+            Self::UnknownVersion { near, .. } => meant(near, "no other version was found; check name, version and digest"),
             Self::NoStableVersion { near, .. } => match near.as_slice() {
                 [] => Some("there is no version at all".to_owned()),
                 near => Some(format!("name a pre-release: {}", near.join(", "))),
@@ -278,5 +289,19 @@ pub(super) fn looks_like_archive(bytes: &[u8]) -> Result<(), &'static str> {
         _ if bytes.trim_ascii_start().starts_with(b"<") => Err("a web page"),
         _ if bytes.starts_with(b"version https://git-lfs") => Err("a pointer to a file in Git LFS"),
         _ => Err("no gzip file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_small_enough_to_be_passed_around() {
+        assert!(
+            size_of::<SourceError>() <= 128,
+            "{}",
+            size_of::<SourceError>()
+        );
     }
 }

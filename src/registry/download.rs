@@ -19,7 +19,7 @@ use super::{
     auth::scope::Scopes,
     body::Payload,
     config::normal_host,
-    error::{Asked, ConnectionFault, RegistryError},
+    error::{Asked, ConnectionFault, RegistryError, UNENCRYPTED, WITH_USER},
     origin::{self, Purpose},
     transport::{Answer, Call, Transport},
 };
@@ -167,11 +167,11 @@ impl Transport {
         match url.scheme() {
             "https" => {}
             "http" if origin::is_loopback(url) || self.config.plain_http.contains(&host) => {}
-            "http" => return Err(refused("it is not encrypted")),
+            "http" => return Err(refused(UNENCRYPTED)),
             _ => return Err(refused("only http and https addresses are fetched")),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(refused("the address carries a user name"));
+            return Err(refused(WITH_USER));
         }
         if let Some(from) = &request.named_by {
             origin::check_target(from, url, Purpose::Redirect, &self.config.plain_http)
@@ -239,7 +239,11 @@ impl Transport {
             return Err(too_large(&answer.asked, limit));
         }
         let start = Instant::now() + self.http.stall() * START_FACTOR;
-        let mut all = BytesMut::new();
+        // The announced length is within the limit, and lets the buffer be made once.
+        let announced = answer
+            .length()
+            .and_then(|length| usize::try_from(length).ok());
+        let mut all = BytesMut::with_capacity(announced.unwrap_or_default());
         loop {
             let patience = Duration::from_secs(all.len() as u64 / SLOWEST);
             let Ok(chunk) = timeout_at(start + patience, self.chunk(answer)).await else {

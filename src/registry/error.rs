@@ -7,6 +7,11 @@ use reqwest::{Method, StatusCode};
 use super::{credentials::CredentialError, host::DOCKER_HUB_API};
 use crate::oci::Digest;
 
+/// Why an address is not asked: its user did not permit plain HTTP.
+pub(crate) const UNENCRYPTED: &str = "it is not encrypted";
+/// Why an address is not asked: it may hold a password, and is shown and stored.
+pub(crate) const WITH_USER: &str = "the address carries a user name";
+
 /// What was asked of whom; part of nearly every error. Holds no query and no credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -337,6 +342,7 @@ impl RegistryError {
                 _ => return None,
             },
             Self::UnsupportedAuth { .. } => "Basic and Bearer authentication are supported",
+            Self::Address { reason, .. } => return address_hint(reason),
             Self::RealmRefused { .. } => {
                 "have the registry name its token service with https, or name that host with --plain-http"
             }
@@ -358,6 +364,15 @@ impl RegistryError {
         };
         Some(text.to_owned())
     }
+}
+
+fn address_hint(reason: &str) -> Option<String> {
+    let text = match reason {
+        UNENCRYPTED => "use https, or name the host with --plain-http if that is meant",
+        WITH_USER => "leave the user name out of the address: credentials are kept by host name",
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 fn connection_hint(fault: ConnectionFault, detail: &str) -> Option<String> {

@@ -377,9 +377,9 @@ generated: "2023-01-01T00:00:00.000000000Z"
             ),
             ("entries: {}\nentries: {}\n", 0, "duplicate"),
             ("entries: {}\n---\nentries: {}\n", 3, "multiple"),
-            ("entries:\n  a: [\n", 3, ""),
+            ("entries:\n  a: [\n", 2, "bracket"),
             (r#"{"entries":{"a":[],"a":[]}}"#, 1, "twice"),
-            ("{\"entries\":{},\n\"a\":}", 2, ""),
+            ("{\"entries\":{},\n\"a\":]}", 2, "expected value"),
             ("entries: *absent\n", 1, ""),
         ] {
             let found = read(text.as_bytes(), "a").unwrap_err();
@@ -432,6 +432,16 @@ generated: "2023-01-01T00:00:00.000000000Z"
             }
         }
         text
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_makes_the_reader_panic(
+            text in "(entries:\\n  )?[ab:{}\\[\\]\"'&*!|>#,\\n -]{0,40}",
+            wanted in "[ab]",
+        ) {
+            let _ = read(text.as_bytes(), &wanted);
+        }
     }
 
     #[test]

@@ -125,12 +125,12 @@ impl ClassicRepository {
         let location =
             first.ok_or_else(|| self.entry_error(name, &entry, "it names no address"))?;
         let mut chart = match location.starts_with("oci://") {
-            true => self.from_registry(name, &entry, location).await?,
-            false => self.from_server(name, &entry, location, options).await?,
+            true => self.pulled(name, &entry, location).await?,
+            false => self.downloaded(name, &entry, location, options).await?,
         };
         chart.index_digest = check_digest(&chart, entry.digest.as_deref(), options)?;
-        chart.deprecated = entry.deprecated;
-        add_notes(&mut chart);
+        chart.set_deprecated(entry.deprecated);
+        note_digest(&mut chart);
         Ok(chart)
     }
 
@@ -163,7 +163,7 @@ impl ClassicRepository {
         Ok(entries[chosen].clone())
     }
 
-    async fn from_registry(
+    async fn pulled(
         &self,
         name: &str,
         entry: &Entry,
@@ -182,7 +182,7 @@ impl ClassicRepository {
         Ok(chart)
     }
 
-    async fn from_server(
+    async fn downloaded(
         &self,
         name: &str,
         entry: &Entry,
@@ -227,7 +227,7 @@ impl ClassicRepository {
             source,
             index_digest: IndexDigest::Missing,
             artifact: None,
-            deprecated: entry.deprecated,
+            deprecated: false,
             notes,
         })
     }
@@ -313,7 +313,7 @@ fn shown(url: &Url) -> String {
 fn failed(name: &str, source: RegistryError, withheld: bool) -> SourceError {
     SourceError::Registry {
         name: clip(name),
-        source,
+        source: Box::new(source),
         withheld,
         classic: true,
     }
@@ -335,7 +335,7 @@ fn check_digest(
         version: clip(&chart.version),
         archive: chart.source.clone(),
         expected: clip(text),
-        actual,
+        actual: Box::new(actual),
     };
     let hex = text.trim().to_ascii_lowercase();
     let hex = hex.strip_prefix("sha256:").unwrap_or(&hex);
@@ -354,7 +354,7 @@ fn check_digest(
     }
 }
 
-fn add_notes(chart: &mut FetchedChart) {
+fn note_digest(chart: &mut FetchedChart) {
     let note = match &chart.index_digest {
         IndexDigest::NoIndex | IndexDigest::Matches(_) => None,
         IndexDigest::Missing => Some("the index gives no digest for the archive".to_owned()),
@@ -366,9 +366,4 @@ fn add_notes(chart: &mut FetchedChart) {
         )),
     };
     chart.notes.extend(note);
-    if chart.deprecated {
-        chart
-            .notes
-            .push("its publisher has marked the chart as deprecated".to_owned());
-    }
 }

@@ -267,6 +267,23 @@ async fn what_is_not_there_is_answered_with_what_is() {
 }
 
 #[tokio::test]
+async fn a_packed_index_is_unpacked_and_a_deprecated_chart_said() {
+    let text = "entries: {demo: [{version: 1.0.0, urls: [demo.tgz], deprecated: true}]}";
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packer, text.as_bytes()).unwrap();
+    let server = simple(None).await;
+    let index = Reply::new(200)
+        .header("content-encoding", "gzip")
+        .body(packer.finish().unwrap());
+    server.on("GET", "/charts/index.yaml", [index]);
+    let chart = get(&server, None, FetchOptions::default()).await.unwrap();
+    assert!(chart.deprecated);
+    assert_eq!(chart.notes.len(), 2, "{:?}", chart.notes);
+    assert_eq!(server.log()[0].header("accept-encoding"), Some("gzip"));
+    assert_eq!(server.log()[1].header("accept-encoding"), Some("identity"));
+}
+
+#[tokio::test]
 async fn what_is_no_repository_or_no_archive_is_refused() {
     let server = TestServer::scripted().await;
     let failed = get(&server, None, FetchOptions::default())

@@ -216,5 +216,7 @@ async fn addresses_that_must_not_be_asked_are_not() {
             "{url}: {refused}"
         );
         assert!(!refused.to_string().contains("u:p"));
+        let named = words == "not encrypted" || words == "user name";
+        assert_eq!(refused.hint().is_some(), named, "{url}");
     }
 }
