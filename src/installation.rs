@@ -1,16 +1,15 @@
 //! One release as it will be installed: a chart, its values, and the images that this makes nodes
 //! pull. `create` looks for them, `load` and `check` look whether they are where they should be.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
     bundle::{Discover, Release},
-    handoff::overlay::Overlay,
     helm::{
-        chart::Chart,
+        chart::{Chart, ChartError, parse_values},
         discover::{self, DiscoverError, Found, Place},
         render::{Helm, HelmError, Rendering},
         values,
@@ -41,13 +40,8 @@ pub enum InstallationError {
     #[error("{0}")]
     Discover(#[from] DiscoverError),
     /// A values file is no YAML mapping.
-    #[error("{file}: {message}")]
-    Values {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        message: String,
-    },
+    #[error("{0}")]
+    Values(#[from] ChartError),
 }
 
 impl InstallationError {
@@ -56,7 +50,7 @@ impl InstallationError {
         match self {
             Self::Helm(error) => error.hint(),
             Self::Discover(error) => error.hint(),
-            Self::Values { .. } => None,
+            Self::Values(error) => error.hint(),
         }
     }
 }
@@ -113,28 +107,10 @@ impl Installation {
     /// # Errors
     /// When a values file is not a YAML mapping.
     pub fn merged_values(&self) -> Result<Value, InstallationError> {
-        let user = self.values.iter().map(|(name, content)| {
-            parse_values(content).map_err(|message| InstallationError::Values {
-                file: name.clone(),
-                message,
-            })
-        });
+        let user = self.values.iter();
+        let user = user.map(|(name, content)| parse_values(name, content));
         let user = user.collect::<Result<Vec<_>, _>>()?;
         Ok(values::merged(&self.chart, &user))
-    }
-}
-
-/// A values file: a mapping, or nothing.
-fn parse_values(content: &[u8]) -> Result<Value, String> {
-    let text = std::str::from_utf8(content).map_err(|_| "not UTF-8 text".to_owned())?;
-    if text.trim().is_empty() {
-        return Ok(Value::Null);
-    }
-    let value: Value = serde_saphyr::from_str(text)
-        .map_err(|error| error.to_string().lines().next().unwrap_or_default().to_owned())?;
-    match value {
-        Value::Object(_) | Value::Null => Ok(value),
-        _ => Err("values are a mapping of names to values".to_owned()),
     }
 }
 
@@ -160,6 +136,3 @@ pub fn not_relocated(found: &[Found], moved: &BTreeSet<Reference>) -> Vec<Stray>
         })
         .collect()
 }
-
-/// What is written into the values of each release.
-pub type Overlays = BTreeMap<String, Overlay>;

@@ -252,9 +252,9 @@ impl<'a> Fetcher<'a> {
         let Wanted {
             dependency, locked, ..
         } = wanted;
-        let constraint = Some(dependency.version.as_str()).filter(|version| !version.is_empty());
-        let version = locked.as_deref().or(constraint);
-        let from = dependency.repository.trim_end_matches('/');
+        let version = locked.as_deref().or(dependency.version.as_deref());
+        let repository = dependency.repository.as_deref().unwrap_or_default();
+        let from = repository.trim_end_matches('/');
         let found = if from.starts_with("oci://") {
             let reference: ChartReference = format!("{from}/{}", dependency.name).parse()?;
             oci::fetch(self.client, &reference, version).await?
@@ -273,7 +273,7 @@ impl<'a> Fetcher<'a> {
         let fetched = FetchedDependency {
             digest: Digest::sha256_of(&found.archive),
             name: dependency.name.clone(),
-            repository: dependency.repository.clone(),
+            repository: repository.to_owned(),
             version: found.version,
         };
         Ok((found.archive, fetched))

@@ -100,7 +100,7 @@ impl Charts {
             let facts = ChartFacts {
                 name: &metadata.name,
                 version: &metadata.version,
-                app_version: Some(metadata.app_version.as_str()).filter(|v| !v.is_empty()),
+                app_version: metadata.app_version.as_deref(),
             };
             for image in &requested.images {
                 match image.template.fill(&facts) {

@@ -256,7 +256,7 @@ impl Charts {
         Ok(ResolvedChart {
             reference: fetched.reference.clone(),
             locked: LockedChart {
-                app_version: Some(metadata.app_version.clone()).filter(|v| !v.is_empty()),
+                app_version: metadata.app_version.clone(),
                 archive: LockedFile {
                     digest: Digest::sha256_of(&fetched.archive),
                     name: metadata.archive_name(),

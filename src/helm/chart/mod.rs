@@ -26,6 +26,14 @@ pub use metadata::{Dependency, Maintainer, Metadata};
 use archive::{Budget, unpack};
 use fields::Fields;
 
+/// Reads a values file as Helm does: `file` is its name in errors.
+///
+/// # Errors
+/// When it is not UTF-8, not YAML, or not a mapping.
+pub fn parse_values(file: &str, content: &[u8]) -> Result<Value, ChartError> {
+    yaml::parse_values(file, content)
+}
+
 /// Deepest nesting of sub-charts.
 pub const MAX_DEPTH: usize = 16;
 
