@@ -18,13 +18,13 @@ pub(super) fn page(
         quote::code(input.bundle.version)
     ));
     page.paragraph(&format!(
-        "Everything of the bundle (root `{}`) is in `{}`: {} images and {} charts. \
+        "Everything of the bundle (root `{}`) is in `{}`: {} and {}. \
          `images.csv` and `images.json` list where each image was and where it is. Run the \
          commands in this directory.",
         input.bundle.root,
         input.to.place(),
-        input.images.len(),
-        input.charts.len()
+        counted(input.images.len(), "image"),
+        counted(input.charts.len(), "chart")
     ));
     credentials(&mut page, input);
     if !releases.is_empty() {
@@ -86,6 +86,11 @@ impl Page {
     }
 }
 
+fn counted(count: usize, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}
+
 fn credentials(page: &mut Page, input: &Input<'_>) {
     let (host, secret) = (quote::shell(input.to.host), quote::shell(input.pull_secret));
     page.heading("Credentials");
@@ -100,12 +105,14 @@ fn credentials(page: &mut Page, input: &Input<'_>) {
         _ => String::new(),
     };
     page.commands(&[format!("helm registry login {host}{plain}{ca}")]);
+    if input.to.plain_http {
+        page.paragraph("(Helm 3 has `--insecure` in place of `--plain-http` here.)");
+    }
     page.paragraph(&format!(
-        "`pull-secret.yaml` makes the secret `{}` in each namespace, without credentials. Fill it \
-         from a file that a login to `{}` wrote (`bundle login`, `podman login --authfile` or \
-         `docker login`; here `auth.json`), so that no password is on a command line. If the \
-         registry lets everybody pull, leave out the last command for each namespace.",
-        input.pull_secret, input.to.host
+        "`pull-secret.yaml` makes the secret `{}` in each namespace, without credentials; the last \
+         commands fill it from a file, so that no password is on a command line. If the registry \
+         lets everybody pull, leave them out.",
+        input.pull_secret
     ));
     let mut commands = Vec::new();
     for namespace in kubernetes::namespaces(input) {
@@ -115,6 +122,7 @@ fn credentials(page: &mut Page, input: &Input<'_>) {
         ));
     }
     commands.push("kubectl apply -f pull-secret.yaml".to_owned());
+    commands.push(format!("bundle login {host} --authfile auth.json"));
     for namespace in kubernetes::namespaces(input) {
         let namespace = quote::shell(namespace);
         commands.push(format!(
@@ -123,6 +131,7 @@ fn credentials(page: &mut Page, input: &Input<'_>) {
              --dry-run=client -o yaml | kubectl apply -f -"
         ));
     }
+    commands.push("rm auth.json".to_owned());
     page.commands(&commands);
     page.paragraph(
         "Pods use the secret when their chart is told its name (most have a value \
@@ -230,6 +239,11 @@ fn nodes(page: &mut Page, input: &Input<'_>, files: &BTreeSet<String>) {
     ] {
         page.line(line);
     }
+    page.paragraph(
+        "Pull secrets are chosen by the original name, so where the registry asks for credentials, \
+         the nodes need them too (`configs` with `auth` in `registries.yaml`, the credentials of \
+         the runtime elsewhere).",
+    );
     if input.to.ca_file.is_none() && !input.to.plain_http {
         page.paragraph(
             "If the registry has a certificate of a private authority, the nodes need the \

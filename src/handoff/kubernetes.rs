@@ -75,13 +75,7 @@ fn mirror_rules(mirrors: &Mirrors, only_tagged: bool) -> Vec<Value> {
     for (host, mirror) in &mirrors.hosts {
         for (path, place) in &mirror.repositories {
             let source = format!("{host}/{path}");
-            let is_tagged = || {
-                mirrors
-                    .tagged
-                    .iter()
-                    .any(|tagged| tagged.to_string() == source)
-            };
-            if only_tagged && !is_tagged() {
+            if only_tagged && !mirrors.tagged.contains(&source) {
                 continue;
             }
             rules.push(json!({

