@@ -193,7 +193,10 @@ impl<'o> Parts<'o> {
             whole.push_str(digest);
         }
         if tag.is_none() && digest.is_none() {
-            let likely = has_host && name.contains('/') && name.parse::<Reference>().is_ok();
+            // A list of repositories: the first and those to fall back on.
+            let mut each = name.split(',');
+            let likely = has_host
+                && each.all(|name| name.contains('/') && name.parse::<Reference>().is_ok());
             return likely.then_some(Group::NoVersion(name, held.index));
         }
         let reference = whole.parse().ok()?;
@@ -289,6 +292,13 @@ mod tests {
         assert_eq!(
             of(&[("name", "a/b"), ("tag", "v1")], true),
             ["docker.io/a/b:v1 0"]
+        );
+        assert_eq!(
+            of(
+                &[("DB_REPOSITORY", "mirror.gcr.io/a/db,ghcr.io/a/db")],
+                false
+            ),
+            ["? mirror.gcr.io/a/db,ghcr.io/a/db 0"]
         );
         assert_eq!(
             of(

@@ -19,6 +19,7 @@ mod documents;
 mod error;
 mod groups;
 mod place;
+mod pods;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -91,4 +92,11 @@ pub fn discover(rendered: &str) -> Result<Discovery, DiscoverError> {
         walk::document(&mut sink, &value, document, index)?;
     }
     sink.finish()
+}
+
+/// Finds what the values of a chart name. That is no certainty: what is disabled is named too.
+pub(in crate::helm) fn in_values(values: &serde_json::Value) -> Vec<Found> {
+    let mut sink = sink::Sink::default();
+    walk::values(&mut sink, values);
+    sink.finish().map(|d| d.found).unwrap_or_default()
 }

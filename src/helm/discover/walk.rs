@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
-    DiscoverError, ImageProblem, Place,
+    DiscoverError, Place,
     documents::Document,
     groups::{Entry, Group, groups},
     place::{Step, field},
@@ -50,7 +50,7 @@ pub(super) fn document(
     })
 }
 
-fn text_of<'o>(object: &'o Map<String, Value>, key: &str) -> &'o str {
+pub(super) fn text_of<'o>(object: &'o Map<String, Value>, key: &str) -> &'o str {
     object.get(key).and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -111,15 +111,30 @@ pub(super) struct Scope {
     hub: Option<(String, String)>,
 }
 
+/// Finds what the values of a chart name, by the rules for custom resources.
+pub(super) fn values(sink: &mut Sink, values: &Value) {
+    let mut walker = Walker {
+        sink,
+        template: "",
+        object: String::new(),
+        api_version: "",
+        path: Vec::new(),
+        workload: false,
+        injected: false,
+        text_depth: 0,
+    };
+    walker.value(values, &Scope::default());
+}
+
 pub(super) struct Walker<'w> {
     pub sink: &'w mut Sink,
     template: &'w str,
     object: String,
     api_version: &'w str,
     pub path: Vec<Step>,
-    workload: bool,
+    pub workload: bool,
     /// Inside a pod that Istio's webhook completes.
-    injected: bool,
+    pub injected: bool,
     /// How many texts deep: YAML in YAML in YAML.
     pub text_depth: usize,
 }
@@ -171,7 +186,7 @@ impl Walker<'_> {
         self.injected = before;
     }
 
-    fn entry(&mut self, key: &str, value: &Value, scope: &Scope) {
+    pub fn entry(&mut self, key: &str, value: &Value, scope: &Scope) {
         let words = words(key);
         let last = words.last().map_or("", String::as_str);
         let inner = Scope {
@@ -236,65 +251,6 @@ impl Walker<'_> {
         }
     }
 
-    /// An item of `containers[]` (Kubernetes API, Container).
-    fn container(&mut self, map: &Map<String, Value>, scope: &Scope) {
-        let image = map.get("image").filter(|image| !image.is_null());
-        let injected = self.injected;
-        let strict = self.workload && self.text_depth == 0;
-        self.key("image", |walker| match image {
-            Some(Value::String(text)) if text == "auto" && injected => {
-                walker.unsure(text, "Istio's webhook puts its proxy in its place");
-            }
-            Some(Value::String(text)) if !text.is_empty() => match text.parse::<Reference>() {
-                Ok(reference) => walker.found(reference),
-                Err(error) if strict => {
-                    let place = walker.place();
-                    walker.sink.bad(error.into(), place);
-                }
-                Err(_) => walker.unsure(text, "it is not an image reference"),
-            },
-            Some(Value::String(_)) | None if strict => {
-                let place = walker.place();
-                walker.sink.bad(ImageProblem::Missing, place);
-            }
-            // In a custom resource a container may be a change to one that the operator makes.
-            Some(Value::String(_)) | None => {}
-            Some(_) if strict => {
-                let place = walker.place();
-                walker.sink.bad(ImageProblem::NotText, place);
-            }
-            Some(other) => walker.value(other, scope),
-        });
-        self.map_without_image(map, scope);
-    }
-
-    fn map_without_image(&mut self, map: &Map<String, Value>, scope: &Scope) {
-        for (key, value) in map.iter().filter(|(key, _)| *key != "image") {
-            self.key(key, |walker| walker.entry(key, value, scope));
-        }
-    }
-
-    /// An item of `volumes[]`: `image.reference` of an image volume (Kubernetes API, ImageVolumeSource).
-    fn volume(&mut self, map: &Map<String, Value>, scope: &Scope) {
-        let source = map.get("image").and_then(Value::as_object);
-        if let Some(text) = source.map(|source| text_of(source, "reference"))
-            && !text.is_empty()
-        {
-            let strict = self.workload && self.text_depth == 0;
-            self.key("image", |walker| {
-                walker.key("reference", |walker| match text.parse() {
-                    Ok(reference) => walker.found(reference),
-                    Err(error) if strict => {
-                        let place = walker.place();
-                        walker.sink.bad(ImageProblem::from(error), place);
-                    }
-                    Err(_) => walker.unsure(text, "it is not an image reference"),
-                });
-            });
-        }
-        self.map(map, scope, &[]);
-    }
-
     /// A value whose key may say that it is an image.
     pub fn named(&mut self, key: &str, text: &str) {
         if !names_an_image(key) {
@@ -322,53 +278,6 @@ impl Walker<'_> {
         }
     }
 
-    /// `--sidecar-image=nats:2.10`, and `--sidecar-image` with the value in the next item.
-    fn flags(&mut self, items: &[Value]) {
-        let texts: Vec<&str> = items.iter().map(|i| i.as_str().unwrap_or("")).collect();
-        for (index, text) in texts.iter().enumerate() {
-            let Some(flag) = text.strip_prefix('-') else {
-                continue;
-            };
-            let (name, value, at) = match flag.split_once('=') {
-                Some((name, value)) => (name, value, index),
-                None => (flag, texts.get(index + 1).copied().unwrap_or(""), index + 1),
-            };
-            let value = value.trim_matches(['"', '\'']);
-            self.at(Step::Index(at), |walker| walker.named(name, value));
-        }
-    }
-
-    /// The variables of a container.
-    fn variables(&mut self, items: &[Value]) {
-        let entries: Vec<Entry<'_>> = items
-            .iter()
-            .enumerate()
-            .filter_map(|(index, item)| {
-                let item = item.as_object()?;
-                let value = item.get("value")?.as_str()?;
-                Some(Entry {
-                    key: text_of(item, "name"),
-                    value,
-                    index,
-                })
-            })
-            .collect();
-        for entry in &entries {
-            self.at(Step::Index(entry.index), |walker| {
-                walker.key("value", |walker| {
-                    walker.named(entry.key, entry.value);
-                    walker.free_text(entry.value);
-                });
-            });
-        }
-        for group in groups(entries.iter().copied(), false) {
-            let (Group::Whole(_, index) | Group::NoVersion(_, index)) = &group;
-            self.at(Step::Index(*index), |walker| {
-                walker.key("value", |walker| walker.group(&group));
-            });
-        }
-    }
-
     fn split_fields(&mut self, map: &Map<String, Value>, under_image: bool) {
         let texts: Vec<(&String, std::borrow::Cow<'_, str>)> = map
             .iter()
@@ -391,7 +300,7 @@ impl Walker<'_> {
         }
     }
 
-    fn group(&mut self, group: &Group) {
+    pub fn group(&mut self, group: &Group) {
         match group {
             Group::Whole(reference, _) if self.is_completed_by_an_operator(reference) => {
                 let text = reference.to_string();
@@ -405,11 +314,14 @@ impl Walker<'_> {
         }
     }
 
-    /// NVIDIA's GPU operator pulls its driver as `VERSION-OS`, unless it is pinned by digest.
+    /// NVIDIA's GPU operator pulls what it builds into the kernel as `VERSION-OS`, unless it is pinned by digest.
     fn is_completed_by_an_operator(&self, reference: &Reference) -> bool {
+        let [.., Step::Key(part), Step::Key(_)] = self.path.as_slice() else {
+            return false;
+        };
         self.api_version.starts_with("nvidia.com/")
             && reference.digest().is_none()
-            && reference.repository().path().ends_with("/driver")
+            && OF_A_KERNEL.contains(&part.as_str())
     }
 
     fn scope(&self, map: &Map<String, Value>, outer: &Scope) -> Scope {
@@ -452,6 +364,9 @@ impl Walker<'_> {
         }
     }
 }
+
+/// The parts of NVIDIA's ClusterPolicy and NVIDIADriver that depend on the nodes' operating system.
+const OF_A_KERNEL: [&str; 5] = ["driver", "vgpuManager", "gds", "gdrcopy", "spec"];
 
 const NO_VERSION: &str = "it has neither tag nor digest";
 
