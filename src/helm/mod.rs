@@ -5,14 +5,5 @@
 
 pub mod chart;
 pub mod discover;
-pub mod oci;
-pub mod package;
-pub mod provenance;
-pub mod render;
-pub mod repository;
-pub mod secrets;
-pub mod source;
-pub mod values;
-pub mod version;
 pub mod operators;
 pub mod suggest;

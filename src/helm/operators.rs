@@ -248,7 +248,10 @@ pub fn uncovered(found: &[Found], catalogue: &Catalogue) -> Vec<Uncovered> {
             let operator = KNOWN.iter().find(|k| is_repository(path, k.repository))?;
             let listed = |list: &OperatorList| list.holds_for(&image.reference);
             let covered = catalogue.operators.iter().any(listed)
-                || !operator.covered_by.is_empty() && operator.covered_by.iter().all(is_there);
+                || operator
+                    .covered_by
+                    .iter()
+                    .any(|set| set.iter().all(is_there));
             (!covered).then(|| Uncovered {
                 operator,
                 reference: image.reference.clone(),
@@ -394,6 +397,10 @@ mod tests {
         );
         let text = format!("{HEAD}- operator: quay.io/tigera/operator\n  from: calico.txt\n");
         let catalogue = Catalogue::parse(&text).unwrap();
+        assert_eq!(
+            names(&["docker.elastic.co/eck/eck-operator:3.6.0"], &none),
+            ["eck/eck-operator"]
+        );
         assert_eq!(
             names(&["quay.io/tigera/operator:v1.29.4"], &catalogue),
             [""; 0]

@@ -130,6 +130,18 @@ fn fields_that_name_an_image() {
             "docker.io/a/b:v1",
         ),
         (
+            json!({"source": {"registry": {"url": "docker://a/b:v1"}}}),
+            "docker.io/a/b:v1",
+        ),
+        (
+            json!({"steps": [{"name": "s", "image": "alpine"}]}),
+            "docker.io/library/alpine:latest",
+        ),
+        (
+            json!({"templates": [{"container": {"image": "docker/whalesay", "args": ["x"]}}]}),
+            "docker.io/docker/whalesay:latest",
+        ),
+        (
             json!({"global": {"hub": "r.io/t", "tag": "1.2", "proxy": {"image": "proxyv2"}}}),
             "r.io/t/proxyv2:1.2",
         ),
@@ -342,6 +354,20 @@ fn what_is_not_certain_is_shown_and_not_taken() {
     assert_eq!(
         unsure(&gateway),
         ["auto: Istio's webhook puts its proxy in its place"]
+    );
+    assert_eq!(
+        unsure(&custom(json!({"baseImage": "quay.io/a/b", "image": "b/c"}))),
+        [
+            "b/c: it has neither tag nor digest",
+            "quay.io/a/b: it has neither tag nor digest"
+        ]
+    );
+    let image_set = json!({"apiVersion": "operator.tigera.io/v1", "kind": "ImageSet", "spec": {"images": [
+        {"image": "calico/node", "digest": format!("sha256:{}", "0a".repeat(32))}]}});
+    let pinned = format!("calico/node@sha256:{}", "0a".repeat(32));
+    assert_eq!(
+        unsure(&image_set),
+        [format!("{pinned}: the operator puts its registry in front")]
     );
     let driver = json!({"apiVersion": "nvidia.com/v1", "kind": "ClusterPolicy", "spec": {"driver":
         {"repository": "nvcr.io/nvidia", "image": "driver", "version": "595.91"}}});

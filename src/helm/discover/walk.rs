@@ -3,17 +3,21 @@
 use serde_json::{Map, Value};
 
 use super::{
-    DiscoverError, ImageProblem, Place,
+    DiscoverError, Place,
     documents::Document,
     groups::{Entry, Group, groups},
     place::{Step, field},
-    sink::Sink,
+    sink::{NO_VERSION, Sink},
     words::{Written, in_free_text, in_image_field, names_an_image, tokens, words},
 };
 use crate::oci::Reference;
 
 /// The lists of containers of a pod (Kubernetes API, PodSpec).
 const CONTAINERS: [&str; 3] = ["containers", "initContainers", "ephemeralContainers"];
+/// Lists of containers in Tekton's tasks.
+const OF_PIPELINES: [&str; 2] = ["steps", "sidecars"];
+/// Fields that are one container: Argo's workflow templates, Tekton's tasks.
+const A_CONTAINER: [&str; 3] = ["container", "script", "stepTemplate"];
 /// Kubernetes' own kinds that make pods: there a container without a valid image is refused by the cluster.
 const WORKLOADS: [&str; 9] = [
     "Pod",
@@ -202,10 +206,15 @@ impl Walker<'_> {
                 if is_command(key) {
                     self.free_text(text);
                 }
+                // Whatever the field is called (`url` of a KubeVirt disk), the scheme says it.
+                if text.starts_with("docker://") {
+                    self.named("image", text);
+                }
                 self.text_in_text(text);
             }
             Value::Array(items) => {
-                let containers = CONTAINERS.contains(&key);
+                let containers =
+                    CONTAINERS.contains(&key) || !self.workload && OF_PIPELINES.contains(&key);
                 if is_command(key) {
                     self.flags(items);
                 }
@@ -225,6 +234,9 @@ impl Walker<'_> {
                         other => walker.value(other, &inner),
                     });
                 }
+            }
+            Value::Object(map) if !self.workload && A_CONTAINER.contains(&key) => {
+                self.container(map, &inner);
             }
             Value::Object(map) if key == "env" || is_command(key) || last == "images" => {
                 for (name, value) in map {
@@ -260,10 +272,8 @@ impl Walker<'_> {
             Some(reference) => self.found(reference),
             None => {
                 let written = Written::of(text);
-                if !written.is_exact()
-                    && written.host().is_some_and(|host| host.contains('.'))
-                    && text.parse::<Reference>().is_ok()
-                {
+                let name = text.strip_prefix("docker://").unwrap_or(text);
+                if !written.is_exact() && name.contains('/') && name.parse::<Reference>().is_ok() {
                     self.unsure(text, NO_VERSION);
                 }
             }
@@ -302,26 +312,27 @@ impl Walker<'_> {
 
     pub fn group(&mut self, group: &Group) {
         match group {
-            Group::Whole(reference, _) if self.is_completed_by_an_operator(reference) => {
-                let text = reference.to_string();
-                self.unsure(
-                    &text,
-                    "the operator adds the nodes' operating system to the tag",
-                );
-            }
-            Group::Whole(reference, _) => self.found(reference.clone()),
+            Group::Whole(reference, _) => match self.completed_by_its_operator(reference) {
+                Some(how) => self.unsure(reference.as_written(), how),
+                None => self.found(reference.clone()),
+            },
             Group::NoVersion(name, _) => self.unsure(name, NO_VERSION),
         }
     }
 
-    /// NVIDIA's GPU operator pulls what it builds into the kernel as `VERSION-OS`, unless it is pinned by digest.
-    fn is_completed_by_an_operator(&self, reference: &Reference) -> bool {
+    /// What an operator adds to the fields of its own objects, so that they are no reference yet.
+    fn completed_by_its_operator(&self, reference: &Reference) -> Option<&'static str> {
         let [.., Step::Key(part), Step::Key(_)] = self.path.as_slice() else {
-            return false;
+            return self
+                .api_version
+                .starts_with("operator.tigera.io/")
+                .then_some("the operator puts its registry in front");
         };
-        self.api_version.starts_with("nvidia.com/")
+        // NVIDIA's GPU operator pulls what it builds into the kernel as `VERSION-OS`, unless pinned by digest.
+        let of_a_kernel = self.api_version.starts_with("nvidia.com/")
             && reference.digest().is_none()
-            && OF_A_KERNEL.contains(&part.as_str())
+            && OF_A_KERNEL.contains(&part.as_str());
+        of_a_kernel.then_some("the operator adds the nodes' operating system to the tag")
     }
 
     fn scope(&self, map: &Map<String, Value>, outer: &Scope) -> Scope {
@@ -367,8 +378,6 @@ impl Walker<'_> {
 
 /// The parts of NVIDIA's ClusterPolicy and NVIDIADriver that depend on the nodes' operating system.
 const OF_A_KERNEL: [&str; 5] = ["driver", "vgpuManager", "gds", "gdrcopy", "spec"];
-
-const NO_VERSION: &str = "it has neither tag nor digest";
 
 /// Fields whose words are read one by one.
 fn is_command(key: &str) -> bool {

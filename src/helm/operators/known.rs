@@ -15,8 +15,8 @@ pub struct KnownOperator {
     pub pulls: &'static str,
     /// Where to get the list, for a hint.
     pub list: &'static str,
-    /// Repository paths: when all of these are found too, nothing is missing. Never satisfied when empty.
-    pub(super) covered_by: &'static [&'static str],
+    /// Sets of repository paths: when all of one set are found too, nothing is missing.
+    pub(super) covered_by: &'static [&'static [&'static str]],
 }
 
 /// All of them.
@@ -27,7 +27,10 @@ pub const KNOWN: [KnownOperator; 9] = [
         repository: "tigera/operator",
         pulls: "every component of Calico, and of Calico Enterprise where it is installed",
         list: "run its image with `operator --print-images=list`",
-        covered_by: &["calico/node"],
+        covered_by: &[
+            &["calico/node", "calico/typha", "calico/kube-controllers"],
+            &["tigera/cnx-node", "tigera/typha", "tigera/kube-controllers"],
+        ],
     },
     // elastic/cloud-on-k8s pkg/controller/common/container/container.go
     KnownOperator {
@@ -43,7 +46,7 @@ pub const KNOWN: [KnownOperator; 9] = [
         repository: "cloudnative-pg/cloudnative-pg",
         pulls: "its default PostgreSQL image for clusters without `imageName`",
         list: "the release notes of its version, or the `imageName` of your clusters",
-        covered_by: &["cloudnative-pg/postgresql"],
+        covered_by: &[&["cloudnative-pg/postgresql"]],
     },
     // open-telemetry/opentelemetry-operator internal/config: auto-instrumentation-*-image, target-allocator-image
     KnownOperator {
@@ -52,7 +55,7 @@ pub const KNOWN: [KnownOperator; 9] = [
         pulls: "default images for auto-instrumentation, target allocator and OpAMP bridge",
         list: "its flags `--auto-instrumentation-*-image`, `--target-allocator-image` and \
                `--operator-opamp-bridge-image`",
-        covered_by: &["autoinstrumentation-java", "target-allocator"],
+        covered_by: &[&["autoinstrumentation-java", "target-allocator"]],
     },
     // prometheus-operator/prometheus-operator pkg/operator/defaults.go
     KnownOperator {
@@ -60,11 +63,11 @@ pub const KNOWN: [KnownOperator; 9] = [
         repository: "prometheus-operator/prometheus-operator",
         pulls: "default images for Prometheus, Alertmanager and ThanosRuler objects without `image`",
         list: "its flags `--prometheus-default-base-image` and the like, or the `image` of your objects",
-        covered_by: &[
+        covered_by: &[&[
             "prometheus/prometheus",
             "prometheus/alertmanager",
             "thanos/thanos",
-        ],
+        ]],
     },
     // minio/operator pkg/apis/minio.min.io/v2/constants.go: DefaultMinIOImage; pkg/resources/statefulsets/minio-sidecar.go
     KnownOperator {
@@ -72,7 +75,7 @@ pub const KNOWN: [KnownOperator; 9] = [
         repository: "minio/operator",
         pulls: "its sidecar, and a default MinIO image for tenants without `image`",
         list: "quay.io/minio/operator-sidecar of its release, and the `image` of your tenants",
-        covered_by: &["minio/minio", "minio/operator-sidecar"],
+        covered_by: &[&["minio/minio", "minio/operator-sidecar"]],
     },
     // Altinity/clickhouse-operator pkg/model/chi/config/const.go: DefaultClickHouseDockerImage
     KnownOperator {
@@ -80,7 +83,7 @@ pub const KNOWN: [KnownOperator; 9] = [
         repository: "altinity/clickhouse-operator",
         pulls: "default images for ClickHouse and Keeper pods without an image",
         list: "the images in the pod templates of your installations",
-        covered_by: &["clickhouse/clickhouse-server"],
+        covered_by: &[&["clickhouse/clickhouse-server"]],
     },
     // NVIDIA/gpu-operator controllers/object_controls.go: resolveDriverTag
     KnownOperator {
@@ -88,7 +91,7 @@ pub const KNOWN: [KnownOperator; 9] = [
         repository: "nvidia/gpu-operator",
         pulls: "the driver with the nodes' operating system in its tag (`VERSION-ubuntu24.04`)",
         list: "nvcr.io/nvidia/driver:VERSION-OS for each operating system of your nodes",
-        covered_by: &["nvidia/driver"],
+        covered_by: &[&["nvidia/driver"]],
     },
     // grafana/grafana-operator controllers/config/operator_constants.go: GrafanaImage
     KnownOperator {
@@ -96,6 +99,6 @@ pub const KNOWN: [KnownOperator; 9] = [
         repository: "grafana/grafana-operator",
         pulls: "its default Grafana image for Grafana objects without `version`",
         list: "the release notes of its version, or the `version` of your objects",
-        covered_by: &["grafana/grafana"],
+        covered_by: &[&["grafana/grafana"]],
     },
 ];
