@@ -5,5 +5,14 @@
 
 pub mod chart;
 pub mod discover;
+pub mod oci;
 pub mod operators;
+pub mod package;
+pub mod provenance;
+pub mod render;
+pub mod repository;
+pub mod secrets;
+pub mod source;
 pub mod suggest;
+pub mod values;
+pub mod version;

@@ -120,7 +120,7 @@ fn references(items: Vec<Item>) -> Result<Vec<Reference>, String> {
 }
 
 fn parse<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
-    let options = serde_saphyr::options! { with_snippet: false };
+    let options = serde_saphyr::options! { emit_comments: false, with_snippet: false };
     serde_saphyr::from_str_with_options(text, options)
         .map_err(|error| clip(&error.without_snippet().to_string()))
 }

@@ -90,6 +90,8 @@ pub(super) fn parse(text: &str) -> Result<Value, YamlProblem> {
             max_events: 4_000_000,
         },
         duplicate_keys: DuplicateKeyPolicy::LastWins,
+        // Real charts have more comments in a row than the budget for kept ones allows.
+        emit_comments: false,
         // A snippet could hold a secret of the values.
         with_snippet: false,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
