@@ -150,7 +150,8 @@ impl Brought {
         for name in [name, by_digest] {
             self.there.insert((repository.clone(), name), digest);
         }
-        self.before.insert(source.clone(), (repository.clone(), digest));
+        self.before
+            .insert(source.clone(), (repository.clone(), digest));
     }
 
     /// Where an image of a rendered chart is to be found, by which digest, and whether by mirror.

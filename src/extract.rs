@@ -293,11 +293,7 @@ fn index_json(
 }
 
 /// Gives the files their names, beside the layout's blobs.
-fn plain_files(
-    medium: &Medium,
-    selection: &Selection,
-    layout: &Path,
-) -> io::Result<Vec<PathBuf>> {
+fn plain_files(medium: &Medium, selection: &Selection, layout: &Path) -> io::Result<Vec<PathBuf>> {
     let contents = &medium.metadata().plan.contents;
     let mut paths = Vec::new();
     for (path, id) in &selection.files {

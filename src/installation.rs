@@ -127,7 +127,9 @@ pub struct Stray {
 
 /// Images that an overlay leaves with a name from before.
 pub fn not_relocated(found: &[Found], moved: &BTreeSet<Reference>) -> Vec<Stray> {
-    let strays = found.iter().filter(|found| moved.contains(&found.reference));
+    let strays = found
+        .iter()
+        .filter(|found| moved.contains(&found.reference));
     strays
         .map(|found| Stray {
             reference: found.reference.clone(),

@@ -468,14 +468,18 @@ fn check_lock(root: &Root, lock: &Lock) -> Result<(), BundleError> {
     let images = lock.images.iter();
     let images = images.map(|i| (&i.reference, &i.digest, i.size, &i.media_type));
     if lock.images.len() != listed(false).count()
-        || !listed(false).zip(images).all(|(listed, locked)| is_of(listed, locked))
+        || !listed(false)
+            .zip(images)
+            .all(|(listed, locked)| is_of(listed, locked))
     {
         return differ("other images");
     }
     let charts = lock.charts.iter();
     let charts = charts.map(|c| (&c.reference, &c.digest, c.size, &c.media_type));
     if lock.charts.len() != listed(true).count()
-        || !listed(true).zip(charts).all(|(listed, locked)| is_of(listed, locked))
+        || !listed(true)
+            .zip(charts)
+            .all(|(listed, locked)| is_of(listed, locked))
     {
         return differ("other charts");
     }
@@ -513,7 +517,11 @@ fn check_own_entries(root: &Root, lock: &Lock) -> Result<(), BundleError> {
     }
     let values = lock.releases.iter().flat_map(|release| &release.values);
     let own: HashSet<_> = lock.files.iter().chain(values).map(|f| f.digest).collect();
-    if lock.absent.iter().any(|absent| own.contains(&absent.digest)) {
+    if lock
+        .absent
+        .iter()
+        .any(|absent| own.contains(&absent.digest))
+    {
         return differ("a file that is there and left out");
     }
     Ok(())

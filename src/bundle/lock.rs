@@ -317,7 +317,9 @@ impl Lock {
             name, namespace, ..
         } in &lock.releases
         {
-            let wrong = [name, namespace].into_iter().find(|name| !is_dns_name(name));
+            let wrong = [name, namespace]
+                .into_iter()
+                .find(|name| !is_dns_name(name));
             if let Some(name) = wrong {
                 return Err(LockError::Name(name.chars().take(80).collect()));
             }

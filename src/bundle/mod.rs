@@ -45,12 +45,12 @@ pub use lock::{
     API_VERSION, Absent, AbsentReason, FetchedDependency, Lock, LockError, LockedChart, LockedFile,
     LockedImage, Metadata as Name, Origin, SourceDigest,
 };
-pub use release::{Discover, Release, ReleaseArtifact, Setting};
 pub use names::{is_bundle_name, is_bundle_version, is_dns_name};
+pub use release::{Discover, Release, ReleaseArtifact, Setting};
 pub use root::{
     BundleInfo, Entry, EntryKind, FILES_TYPE, LOCK_TYPE, MAX_METADATA_BYTES, MAX_SIGNATURES,
-    OCI_LAYOUT, RELEASE_TYPE, ROOT_TYPE, Root, RootError, SIGNATURE_TYPE, TITLE, artifact_descriptor,
-    artifact_manifest, files_artifact, root_descriptor,
+    OCI_LAYOUT, RELEASE_TYPE, ROOT_TYPE, Root, RootError, SIGNATURE_TYPE, TITLE,
+    artifact_descriptor, artifact_manifest, files_artifact, root_descriptor,
 };
 pub use salvage::{salvage_compressed, salvage_packed};
 pub use seek_table::SeekTable;

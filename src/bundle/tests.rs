@@ -82,6 +82,8 @@ impl Sample {
     fn write(mut self, signatures: &[&[u8]]) -> Vec<u8> {
         self.images.sort_by(|a, b| a.reference.cmp(&b.reference));
         let lock = Lock {
+            charts: Vec::new(),
+            releases: Vec::new(),
             api_version: API_VERSION.into(),
             kind: "Lock".into(),
             metadata: Name {

@@ -65,7 +65,9 @@ pub(super) fn host(text: &str) -> Result<String, ValueError> {
 pub(super) fn kubernetes_name(text: &str) -> Result<String, ValueError> {
     match crate::bundle::is_dns_name(text) {
         true => Ok(text.to_owned()),
-        false => Err(ValueError("a name of lower-case letters, digits, `-` and `.`".to_owned())),
+        false => Err(ValueError(
+            "a name of lower-case letters, digits, `-` and `.`".to_owned(),
+        )),
     }
 }
 

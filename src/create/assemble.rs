@@ -4,9 +4,7 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 
-use super::{
-    CreateError, DEFAULT_NAME, DEFAULT_VERSION, Resolved, ResolvedChart, ResolvedImage,
-};
+use super::{CreateError, DEFAULT_NAME, DEFAULT_VERSION, Resolved, ResolvedChart, ResolvedImage};
 use crate::{
     bundle::{
         API_VERSION, BundleError, BundleInfo, Entry, EntryKind, LOCK_TYPE, Lock, LockedChart,
@@ -14,9 +12,7 @@ use crate::{
         SIGNATURE_TYPE, Walk, artifact_descriptor, artifact_manifest, files_artifact,
         root_descriptor,
     },
-    oci::{
-        Descriptor, Digest, EMPTY_CONTENT, Reference, canonical_json::CanonicalJsonError,
-    },
+    oci::{Descriptor, Digest, EMPTY_CONTENT, Reference, canonical_json::CanonicalJsonError},
     request::{self, Request},
     trust::SigningKey,
 };

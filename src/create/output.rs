@@ -22,8 +22,8 @@ use serde::{Deserialize, Serialize};
 use super::{Assembled, CreateError, CreateRequest, Destination, TOOL, files::HashedFile};
 use crate::{
     bundle::{Lock, salvage_packed},
-    request::RequestedChart,
     oci::{Digest, canonical_json},
+    request::RequestedChart,
 };
 
 /// `f_type` of FAT file systems (statfs(2)).

@@ -33,7 +33,10 @@ pub(super) struct Mirrors {
 impl Mirrors {
     /// Hosts of which every image of the bundle is found by the mirror.
     pub(super) fn covered_hosts(&self) -> Vec<String> {
-        let covered = self.hosts.iter().filter(|(_, mirror)| mirror.base.is_some());
+        let covered = self
+            .hosts
+            .iter()
+            .filter(|(_, mirror)| mirror.base.is_some());
         covered.map(|(host, _)| host.clone()).collect()
     }
 

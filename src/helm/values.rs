@@ -70,7 +70,8 @@ mod tests {
 
     #[test]
     fn the_user_goes_before_the_chart_and_the_chart_before_its_sub_charts() {
-        let mut values = json!({"image": {"repository": "a", "tag": "1"}, "list": [1], "gone": {"x": 1}});
+        let mut values =
+            json!({"image": {"repository": "a", "tag": "1"}, "list": [1], "gone": {"x": 1}});
         overlay(
             &mut values,
             &json!({"image": {"tag": "2"}, "list": [2, 3], "gone": null, "new": {"y": null}}),

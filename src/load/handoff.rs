@@ -289,18 +289,21 @@ impl Source<'_> {
             repository: image.destination.to_string(),
             digest: image.digest,
         });
-        let releases = releases.iter().zip(&made.releases).map(|(release, handed)| {
-            let (chart, planned) = self.chart(release)?;
-            Ok::<_, LoadError>(RecordedRelease {
-                release: release.clone(),
-                repository: planned.repository.to_string(),
-                chart: chart.digest,
-                archive: chart.archive.digest,
-                archive_size: chart.archive.size,
-                values: handed.values_paths.clone(),
-                overlay: handed.overlay_path.clone(),
-            })
-        });
+        let releases = releases
+            .iter()
+            .zip(&made.releases)
+            .map(|(release, handed)| {
+                let (chart, planned) = self.chart(release)?;
+                Ok::<_, LoadError>(RecordedRelease {
+                    release: release.clone(),
+                    repository: planned.repository.to_string(),
+                    chart: chart.digest,
+                    archive: chart.archive.digest,
+                    archive_size: chart.archive.size,
+                    values: handed.values_paths.clone(),
+                    overlay: handed.overlay_path.clone(),
+                })
+            });
         let record = Record {
             api_version,
             kind,
@@ -351,11 +354,7 @@ impl Source<'_> {
     }
 
     /// A chart's archive: from the file, or, where a pipe has gone on, from the destination.
-    async fn archive(
-        &self,
-        file: &LockedFile,
-        planned: &PlannedImage,
-    ) -> Result<Bytes, LoadError> {
+    async fn archive(&self, file: &LockedFile, planned: &PlannedImage) -> Result<Bytes, LoadError> {
         if let Medium::File(_) = self.medium {
             return self.member(&file.digest);
         }
@@ -405,9 +404,9 @@ impl Source<'_> {
             of: 0,
         };
         let contents = &self.medium.metadata().plan.contents;
-        let id = contents.find(digest).ok_or_else(|| {
-            damaged(BundleError::LockMismatch(format!("{name} is not there")))
-        })?;
+        let id = contents
+            .find(digest)
+            .ok_or_else(|| damaged(BundleError::LockMismatch(format!("{name} is not there"))))?;
         let member = contents.member(id);
         if member.class.is_large()
             && let Medium::File(archive) = self.medium

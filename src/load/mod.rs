@@ -136,7 +136,11 @@ async fn push(
     let counts = blobs::push(client, &mut medium, &plan, request, &mut passing, progress).await?;
     progress.step("sent", &sent_text(&counts));
     let pushed = manifests::push(client, &medium, &plan, request).await?;
-    let images = counted(plan.images.iter().filter(|i| pushed.contains_key(&i.destination())));
+    let images = counted(
+        plan.images
+            .iter()
+            .filter(|i| pushed.contains_key(&i.destination())),
+    );
     let checked = format!("{images} read back, every digest as signed");
     progress.step("checked", &checked);
     manifests::tag(client, &medium, &plan, &pushed, request).await?;
@@ -154,9 +158,9 @@ async fn push(
         }
     }
     let handoff = match &request.handoff {
-        Some(options) => Some(
-            handoff::make(client, &medium, &plan, passing, request, options, progress).await?,
-        ),
+        Some(options) => {
+            Some(handoff::make(client, &medium, &plan, passing, request, options, progress).await?)
+        }
         None => None,
     };
     Ok(Loaded {

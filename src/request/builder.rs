@@ -8,7 +8,8 @@ use std::{
 
 use super::{
     ChartArguments, Origin, Problem, Request, RequestError, RequestedChart, RequestedFile,
-    RequestedImage, Spec, SpecFile, SpecImageSource, check_bundle_name, check_bundle_version, check_file_name, check_platform, load_spec, read_list,
+    RequestedImage, Spec, SpecFile, SpecImageSource, check_bundle_name, check_bundle_version,
+    check_file_name, check_platform, load_spec, read_list,
     source::{check_regular, contained_file, open_argument},
 };
 use crate::oci::Reference;

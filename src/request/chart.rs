@@ -144,7 +144,9 @@ impl ChartSource {
     /// The chart as messages and the lock name it.
     pub fn shown(&self) -> String {
         match self {
-            Self::Repository { url, name } => format!("{}/{name}", url.as_str().trim_end_matches('/')),
+            Self::Repository { url, name } => {
+                format!("{}/{name}", url.as_str().trim_end_matches('/'))
+            }
             Self::Registry(reference) => match reference.digest() {
                 Some(digest) => format!("oci://{}@{digest}", reference.repository()),
                 None => format!("oci://{}", reference.repository()),
@@ -215,16 +217,20 @@ pub fn check_kube_version(version: &str) -> Result<(), String> {
         Some(at) => bare.split_at(at),
         None => (bare, ""),
     };
-    let number = |part: &str| {
-        !part.is_empty() && part.len() < 8 && part.bytes().all(|b| b.is_ascii_digit())
-    };
+    let number =
+        |part: &str| !part.is_empty() && part.len() < 8 && part.bytes().all(|b| b.is_ascii_digit());
     let parts: Vec<&str> = numbers.split('.').collect();
     let ok = matches!(parts.len(), 2 | 3)
         && parts.iter().all(|part| number(part))
         && rest.len() < 64
-        && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b".-+".contains(&b));
+        && rest
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b".-+".contains(&b));
     ok.then_some(()).ok_or_else(|| {
-        format!("`{}` is not a Kubernetes version such as 1.33", clip(version))
+        format!(
+            "`{}` is not a Kubernetes version such as 1.33",
+            clip(version)
+        )
     })
 }
 
@@ -234,14 +240,22 @@ pub fn check_kube_version(version: &str) -> Result<(), String> {
 /// When it is not of that form.
 pub fn check_api_version(version: &str) -> Result<(), String> {
     let part = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b".-".contains(&b))
     };
     let parts: Vec<&str> = version.split('/').take(4).collect();
     let ok = version.len() <= 253 && parts.len() <= 3 && parts.iter().all(|p| part(p));
     // What starts like an option would be one.
-    (ok && !version.starts_with('-')).then_some(()).ok_or_else(|| {
-        format!("`{}` is not an API version: GROUP/VERSION or GROUP/VERSION/KIND", clip(version))
-    })
+    (ok && !version.starts_with('-'))
+        .then_some(())
+        .ok_or_else(|| {
+            format!(
+                "`{}` is not an API version: GROUP/VERSION or GROUP/VERSION/KIND",
+                clip(version)
+            )
+        })
 }
 
 #[cfg(test)]
@@ -255,11 +269,41 @@ mod tests {
     #[test]
     fn every_way_to_name_a_chart() {
         for (chart, repo, shown, host, version) in [
-            ("calico-cloud", Some("https://installer.calicocloud.io/charts"), "https://installer.calicocloud.io/charts/calico-cloud", Some("installer.calicocloud.io"), None),
-            ("c", Some("http://localhost:8080/"), "http://localhost:8080/c", Some("localhost:8080"), None),
-            ("oci://ghcr.io/a/charts/c", None, "oci://ghcr.io/a/charts/c", Some("ghcr.io"), None),
-            ("oci://ghcr.io:444/a/c:1.2.3+4", None, "oci://ghcr.io:444/a/c", Some("ghcr.io:444"), Some("1.2.3+4")),
-            ("c", Some("oci://ghcr.io/a/charts/"), "oci://ghcr.io/a/charts/c", Some("ghcr.io"), None),
+            (
+                "calico-cloud",
+                Some("https://installer.calicocloud.io/charts"),
+                "https://installer.calicocloud.io/charts/calico-cloud",
+                Some("installer.calicocloud.io"),
+                None,
+            ),
+            (
+                "c",
+                Some("http://localhost:8080/"),
+                "http://localhost:8080/c",
+                Some("localhost:8080"),
+                None,
+            ),
+            (
+                "oci://ghcr.io/a/charts/c",
+                None,
+                "oci://ghcr.io/a/charts/c",
+                Some("ghcr.io"),
+                None,
+            ),
+            (
+                "oci://ghcr.io:444/a/c:1.2.3+4",
+                None,
+                "oci://ghcr.io:444/a/c",
+                Some("ghcr.io:444"),
+                Some("1.2.3+4"),
+            ),
+            (
+                "c",
+                Some("oci://ghcr.io/a/charts/"),
+                "oci://ghcr.io/a/charts/c",
+                Some("ghcr.io"),
+                None,
+            ),
             ("./charts/mine", None, "./charts/mine", None, None),
             ("mine-1.0.tgz", None, "mine-1.0.tgz", None, None),
         ] {

@@ -163,7 +163,9 @@ impl Request {
     /// origin.
     pub fn add_images(&mut self, images: impl IntoIterator<Item = (Reference, Origin)>) {
         for (reference, origin) in images {
-            let place = self.images.binary_search_by(|i| i.reference.cmp(&reference));
+            let place = self
+                .images
+                .binary_search_by(|i| i.reference.cmp(&reference));
             let image = match place {
                 Ok(at) => &mut self.images[at],
                 Err(at) => {

@@ -154,7 +154,11 @@ impl Checker<'_> {
             .push(problem_at(self.shown, at, message.to_string()));
     }
 
-    pub(super) fn check<T, E: ToString>(&mut self, at: Location, result: Result<T, E>) -> Option<T> {
+    pub(super) fn check<T, E: ToString>(
+        &mut self,
+        at: Location,
+        result: Result<T, E>,
+    ) -> Option<T> {
         result.map_err(|error| self.wrong(at, error)).ok()
     }
 

@@ -137,7 +137,11 @@ impl Checker<'_> {
 
     fn discover(&mut self, keys: &ChartKeys) -> Discover {
         let tests = keys.tests.unwrap_or(false);
-        match keys.discover.as_ref().map(|d| (d.referenced, d.value.as_str())) {
+        match keys
+            .discover
+            .as_ref()
+            .map(|d| (d.referenced, d.value.as_str()))
+        {
             None | Some((_, "render")) if tests => Discover::RenderWithTests,
             None | Some((_, "render")) => Discover::Render,
             Some((at, "none")) if tests => {
@@ -147,7 +151,10 @@ impl Checker<'_> {
             Some((_, "none")) => Discover::None,
             Some((at, other)) => {
                 let other = clip(other);
-                self.wrong(at, format!("`{other}` is not a way to find images: render or none"));
+                self.wrong(
+                    at,
+                    format!("`{other}` is not a way to find images: render or none"),
+                );
                 Discover::Render
             }
         }
@@ -184,10 +191,16 @@ fn check_setting(setting: &Setting) -> Result<(), String> {
     let part = |part: &str| !part.is_empty() && !part.contains(char::is_whitespace);
     let path = &setting.path;
     if path.len() > 250 || !path.split('.').all(part) {
-        return Err(format!("`{}` is not the path of a value: a.b.c", clip(path)));
+        return Err(format!(
+            "`{}` is not the path of a value: a.b.c",
+            clip(path)
+        ));
     }
     if setting.value.len() > 1024 || setting.value.chars().any(char::is_control) {
-        return Err(format!("the value of `{}` is not one line of text", clip(path)));
+        return Err(format!(
+            "the value of `{}` is not one line of text",
+            clip(path)
+        ));
     }
     Ok(())
 }

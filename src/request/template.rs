@@ -91,9 +91,9 @@ impl ImageTemplate {
                             format!("{}: the chart {} has no appVersion", self.text, chart.name)
                         })?,
                     };
-                    let replaced = replace
-                        .iter()
-                        .fold(value.to_owned(), |value, (from, to)| value.replace(from, to));
+                    let replaced = replace.iter().fold(value.to_owned(), |value, (from, to)| {
+                        value.replace(from, to)
+                    });
                     filled.push_str(&replaced);
                 }
             }
@@ -155,8 +155,14 @@ mod tests {
     #[test]
     fn gaps_are_filled_with_what_the_chart_says() {
         for (text, filled) in [
-            ("us-docker.pkg.dev/a/cc-operator:{chart.version|replace:+:-g}", "us-docker.pkg.dev/a/cc-operator:v3.16.1-g0"),
-            ("quay.io/a/{chart.name}:{chart.version|replace:v:|replace:+0:}", "quay.io/a/calico-cloud:3.16.1"),
+            (
+                "us-docker.pkg.dev/a/cc-operator:{chart.version|replace:+:-g}",
+                "us-docker.pkg.dev/a/cc-operator:v3.16.1-g0",
+            ),
+            (
+                "quay.io/a/{chart.name}:{chart.version|replace:v:|replace:+0:}",
+                "quay.io/a/calico-cloud:3.16.1",
+            ),
             ("quay.io/a/b:1", "quay.io/a/b:1"),
         ] {
             let template = ImageTemplate::parse(text).unwrap();
@@ -164,7 +170,12 @@ mod tests {
             assert_eq!(template.as_written(), text);
         }
         let wanted = ImageTemplate::parse("a.b/c:{chart.appVersion}").unwrap();
-        assert!(wanted.fill(&CHART).unwrap_err().contains("has no appVersion"));
+        assert!(
+            wanted
+                .fill(&CHART)
+                .unwrap_err()
+                .contains("has no appVersion")
+        );
         let plus = ImageTemplate::parse("a.b/c:{chart.version}").unwrap();
         assert!(plus.fill(&CHART).is_err(), "a tag has no plus sign");
     }

@@ -72,12 +72,12 @@ fn mistakes_are_named_with_their_place() {
         (
             whole("sepc: 1\n"),
             "bundle.yaml:4:1: unknown key `sepc`: known here are `apiVersion`, `kind`, \
-             `metadata`, `platforms`, `charts`, `images`, `files`",
+             `metadata`, `platforms`, `kubeVersion`, `charts`, `images`, `files`, `operators`",
         ),
         (
             whole("charts:\n- name: x\n"),
-            "bundle.yaml:5:3: charts are not supported by this version: \
-             list their images under `images`",
+            "bundle.yaml:5:3: a chart needs `name: NAME` with `repo: URL`, \
+             or `chart: PATH` or `chart: oci://…`",
         ),
         (
             whole("images:\n- ''\n"),

@@ -17,7 +17,12 @@ use crate::{
 pub struct ChartArgs {
     /// Take this chart and the images that it installs: NAME with --repo, oci://HOST/PATH/NAME, a
     /// directory or a .tgz; may be repeated
-    #[arg(long, value_name = "CHART", env = "BUNDLE_CHART", value_delimiter = ',')]
+    #[arg(
+        long,
+        value_name = "CHART",
+        env = "BUNDLE_CHART",
+        value_delimiter = ','
+    )]
     pub chart: Vec<String>,
     /// The repository of --chart: https://… or oci://…
     #[arg(long, value_name = "URL", env = "BUNDLE_REPO", requires = "chart")]
@@ -107,10 +112,10 @@ impl ChartArgs {
         if self.chart.len() > 1
             && let Some((name, _)) = of_one.iter().find(|(_, given)| *given)
         {
-            return Err(
-                CliError::usage(format!("{name} is for one --chart, and there are several"))
-                    .hint("describe them in a bundle.yaml: bundle create --help shows one"),
-            );
+            return Err(CliError::usage(format!(
+                "{name} is for one --chart, and there are several"
+            ))
+            .hint("describe them in a bundle.yaml: bundle create --help shows one"));
         }
         Ok(())
     }

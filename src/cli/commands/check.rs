@@ -122,7 +122,12 @@ pub(super) fn verdict(releases: &[CheckedRelease]) -> Result<(), CliError> {
         let places = image.places.iter();
         let places = places.map(|place| format!("{} {}", place.object, place.field));
         let places: Vec<_> = places.collect();
-        format!("{}  {}  ({})", image.reference, image.state, places.join(", "))
+        format!(
+            "{}  {}  ({})",
+            image.reference,
+            image.state,
+            places.join(", ")
+        )
     });
     let message = format!("{} of {total} would not be found by nodes", strays.len());
     Err(CliError::new(Exit::Destination, message)
@@ -182,7 +187,9 @@ fn read(path: &Path, most: u64) -> Result<Vec<u8>, CliError> {
     })?;
     if content.len() as u64 > most {
         let path = escape_path(path);
-        return Err(CliError::usage(format!("{path} is larger than {most} bytes")));
+        return Err(CliError::usage(format!(
+            "{path} is larger than {most} bytes"
+        )));
     }
     Ok(content)
 }
@@ -220,13 +227,18 @@ async fn installation(
     let size = recorded.archive_size;
     let wrong = |why: String| {
         let exit = Exit::Destination;
-        CliError::new(exit, format!("the chart {repository}@{}: {why}", recorded.chart))
+        CliError::new(
+            exit,
+            format!("the chart {repository}@{}: {why}", recorded.chart),
+        )
     };
     if size > MAX_ARCHIVE_BYTES as u64 {
         return Err(wrong("larger than any chart".to_owned()));
     }
     let failed = |error| CliError::destination(&error);
-    let blob = client.blob(&repository, &recorded.archive, 0..size, size).await;
+    let blob = client
+        .blob(&repository, &recorded.archive, 0..size, size)
+        .await;
     let mut blob = blob.map_err(failed)?;
     let mut content = BytesMut::new();
     while let Some(chunk) = blob.chunk().await.map_err(failed)? {

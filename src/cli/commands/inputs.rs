@@ -149,7 +149,10 @@ impl InputArgs {
             mirrored.as_ref().unwrap_or(repository).host().to_owned()
         };
         let images = request.images.iter().map(asked);
-        let charts = request.charts.iter().filter_map(|chart| chart.source.host());
+        let charts = request
+            .charts
+            .iter()
+            .filter_map(|chart| chart.source.host());
         images.chain(charts).collect()
     }
 
@@ -191,8 +194,9 @@ impl InputArgs {
 }
 
 fn nothing_asked_for() -> CliError {
-    CliError::usage("nothing to put into a bundle")
-        .hint("-f bundle.yaml, --image REFERENCE, --images-from FILE, --chart CHART or --add-file PATH")
+    CliError::usage("nothing to put into a bundle").hint(
+        "-f bundle.yaml, --image REFERENCE, --images-from FILE, --chart CHART or --add-file PATH",
+    )
 }
 
 fn tell_repeated(request: &Request, output: &Output) {

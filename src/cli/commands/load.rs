@@ -67,7 +67,12 @@ pub struct LoadArgs {
     )]
     pub map: Vec<MapRule>,
     /// Send charts to this path below --to: `helm` finds them at oci://TO/PATH/NAME
-    #[arg(long, value_name = "PATH", env = "BUNDLE_CHARTS_PATH", default_value = "charts")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "BUNDLE_CHARTS_PATH",
+        default_value = "charts"
+    )]
     #[arg(value_parser = values::repository_path)]
     pub charts_path: String,
     /// What happens when a tag exists at the destination and is something else
@@ -91,7 +96,12 @@ pub struct LoadArgs {
     #[arg(default_value = DEFAULT_PULL_SECRET, value_parser = values::kubernetes_name)]
     pub pull_secret: String,
     /// Where nodes have the registry's certificate authority, for the files of the hand-off
-    #[arg(long, value_name = "PATH", env = "BUNDLE_NODE_CA_FILE", requires = "handoff")]
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "BUNDLE_NODE_CA_FILE",
+        requires = "handoff"
+    )]
     pub node_ca_file: Option<String>,
     /// The `helm` that renders charts, 3.12 or later [default: the one in PATH, if there is one]
     #[arg(long, value_name = "PATH", env = "BUNDLE_HELM", requires = "handoff")]
@@ -252,9 +262,8 @@ fn show_handoff(handoff: &HandedOff, output: &Output) -> Result<(), CliError> {
     for release in &handoff.checked {
         let images = &release.images;
         let good = images.iter().filter(|image| image.state.is_good());
-        let mirrored = |image: &&CheckedImage| {
-            matches!(image.state, ImageState::ThroughMirror { .. })
-        };
+        let mirrored =
+            |image: &&CheckedImage| matches!(image.state, ImageState::ThroughMirror { .. });
         let by_mirror = good.clone().filter(mirrored).count();
         let mut text = format!(
             "release {}: {} of {} will be found",
@@ -269,7 +278,9 @@ fn show_handoff(handoff: &HandedOff, output: &Output) -> Result<(), CliError> {
     }
     check::verdict(&handoff.checked)?;
     let directory = escape_path(&handoff.directory);
-    output.next(&format!("{directory}/INSTALL.md tells all; in short, in {directory}:"));
+    output.next(&format!(
+        "{directory}/INSTALL.md tells all; in short, in {directory}:"
+    ));
     for command in &handoff.commands {
         output.next(command);
     }

@@ -103,7 +103,11 @@ pub async fn run(args: PlanArgs, context: &Context) -> Result<(), CliError> {
 
 fn show(lock: &Lock, content_size: u64, output: &Output) -> Result<(), CliError> {
     let mut what = human::count(lock.images.len(), "image", "images");
-    let values: usize = lock.releases.iter().map(|release| release.values.len()).sum();
+    let values: usize = lock
+        .releases
+        .iter()
+        .map(|release| release.values.len())
+        .sum();
     for (count, one, many) in [
         (lock.charts.len(), "chart", "charts"),
         (values, "values file", "values files"),
@@ -149,7 +153,11 @@ fn show(lock: &Lock, content_size: u64, output: &Output) -> Result<(), CliError>
 /// The cell with who asked for an image; `--format json` and the lock have all of them.
 fn why(origins: &[Origin]) -> String {
     const SHOWN: usize = 2;
-    let first: Vec<String> = origins.iter().take(SHOWN).map(ToString::to_string).collect();
+    let first: Vec<String> = origins
+        .iter()
+        .take(SHOWN)
+        .map(ToString::to_string)
+        .collect();
     let more = match origins.len().saturating_sub(SHOWN) {
         0 => String::new(),
         more => format!(" · {more} more"),

@@ -5,8 +5,7 @@ use std::io;
 use crate::{
     handoff::HandoffError,
     helm::{
-        chart::ChartError, package::PackageError, provenance::ProvenanceError,
-        source::SourceError,
+        chart::ChartError, package::PackageError, provenance::ProvenanceError, source::SourceError,
     },
     installation::InstallationError,
     oci::Digest,
@@ -50,7 +49,9 @@ pub enum ChartFault {
     #[error("{0}")]
     Name(String),
     /// Another chart has its name and version.
-    #[error("{chart} comes from {other} too, with other content: inside, only one can have this name")]
+    #[error(
+        "{chart} comes from {other} too, with other content: inside, only one can have this name"
+    )]
     SameName {
         /// Name and version.
         chart: String,
@@ -145,9 +146,10 @@ impl ChartFault {
 
     /// Whether it is the source's fault, and not that of what was asked for.
     pub fn is_of_source(&self) -> bool {
-        matches!(
-            self,
-            Self::Source(_) | Self::Moved { .. } | Self::NoProvenance | Self::Provenance(_)
-        )
+        match self {
+            Self::Source(SourceError::Address { .. } | SourceError::Version { .. }) => false,
+            Self::Source(_) | Self::Moved { .. } | Self::NoProvenance | Self::Provenance(_) => true,
+            _ => false,
+        }
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Fetched {
     pub source: String,
     pub source_digest: Option<SourceDigest>,
     pub dependencies: Vec<FetchedDependency>,
+    /// What the user should know.
+    pub notes: Vec<String>,
 }
 
 /// Gets charts.
@@ -101,6 +103,9 @@ impl<'a> Fetcher<'a> {
             }
             ChartSource::Path { path, shown } => from_archive(path, shown)?,
         };
+        for note in &fetched.notes {
+            progress.warn(note);
+        }
         if let ChartSource::Path { .. } = requested.source {
             check_version(&fetched.chart, version)?;
         }
@@ -169,6 +174,7 @@ impl<'a> Fetcher<'a> {
             source: requested.source.shown(),
             source_digest: source_digest(&found.index_digest),
             dependencies: Vec::new(),
+            notes: found.notes,
         })
     }
 
@@ -201,6 +207,7 @@ impl<'a> Fetcher<'a> {
             source: requested.source.shown(),
             source_digest: None,
             dependencies: Vec::new(),
+            notes: found.notes,
         })
     }
 
@@ -212,6 +219,9 @@ impl<'a> Fetcher<'a> {
         progress: &dyn Progress,
     ) -> Result<Fetched, ChartFault> {
         let directory = tokio::task::block_in_place(|| package::inspect_directory(path))?;
+        for wanted in &directory.missing {
+            check_local(wanted)?;
+        }
         let mut archives = Vec::new();
         let mut dependencies = Vec::new();
         for wanted in directory.missing.iter().filter(|w| w.local.is_none()) {
@@ -228,8 +238,7 @@ impl<'a> Fetcher<'a> {
             dependencies.push(dependency);
         }
         dependencies.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
-        let packaged =
-            tokio::task::block_in_place(|| package::package_directory(path, &archives))?;
+        let packaged = tokio::task::block_in_place(|| package::package_directory(path, &archives))?;
         if !packaged.private.is_empty() && !self.allow_private_files {
             return Err(ChartFault::PrivateFiles(packaged.private));
         }
@@ -244,6 +253,7 @@ impl<'a> Fetcher<'a> {
             source: shown.to_owned(),
             source_digest: None,
             dependencies,
+            notes: Vec::new(),
         })
     }
 
@@ -280,6 +290,22 @@ impl<'a> Fetcher<'a> {
     }
 }
 
+/// A dependency in a directory nearby has the version that the chart wants.
+fn check_local(wanted: &Wanted) -> Result<(), ChartFault> {
+    let (Some(local), Some(constraint)) = (&wanted.local, &wanted.dependency.version) else {
+        return Ok(());
+    };
+    if version_fits(Some(constraint), &local.version) {
+        return Ok(());
+    }
+    Err(ChartFault::Dependency(format!(
+        "the dependency {} is wanted as `{constraint}`, and {} has {}",
+        wanted.dependency.name,
+        local.path.display(),
+        local.version
+    )))
+}
+
 fn source_digest(found: &IndexDigest) -> Option<SourceDigest> {
     Some(match found {
         IndexDigest::NoIndex => return None,
@@ -313,6 +339,7 @@ fn from_archive(path: &Path, shown: &str) -> Result<Fetched, ChartFault> {
         source: shown.to_owned(),
         source_digest: None,
         dependencies: Vec::new(),
+        notes: Vec::new(),
     })
 }
 

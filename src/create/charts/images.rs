@@ -12,8 +12,8 @@ use crate::{
     bundle::Discover,
     create::CreateError,
     helm::{
-        discover::Found,
         chart::Chart,
+        discover::Found,
         operators::{self, Catalogue, OperatorImages, Uncovered},
         render::Helm,
         suggest::{self, ChartSource},
@@ -42,7 +42,9 @@ impl Advice {
     /// Tells what nobody should find out inside.
     pub(in crate::create) fn tell(&self, progress: &dyn Progress) {
         for list in &self.unreadable {
-            progress.warn(&format!("a list of images in a chart cannot be read: {list}"));
+            progress.warn(&format!(
+                "a list of images in a chart cannot be read: {list}"
+            ));
         }
         for operator in &self.operators {
             progress.warn(operator);

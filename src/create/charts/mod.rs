@@ -96,7 +96,9 @@ impl Charts {
         for release in &releases {
             if !lock.releases.contains(release) {
                 let name = &release.name;
-                return stale(format!("the release {name} is not in it, or has other values"));
+                return stale(format!(
+                    "the release {name} is not in it, or has other values"
+                ));
             }
         }
         if lock.releases != releases {

@@ -128,7 +128,8 @@ fn kept_parts(bundle: &[u8], stored: &[Digest]) -> Vec<Range<usize>> {
     };
     let firsts: Vec<usize> = stored.iter().map(first_of).collect();
     let packed = *firsts.iter().min().unwrap();
-    let mut parts = vec![0..frames[packed]];
+    let mut parts = Vec::new();
+    parts.push(0..frames[packed]);
     parts.extend(firsts.iter().map(|first| frames[*first]..frames[first + 2]));
     parts
 }

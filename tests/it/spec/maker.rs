@@ -172,6 +172,8 @@ impl Maker {
         };
         root.sort_entries();
         let lock = Lock {
+            charts: Vec::new(),
+            releases: Vec::new(),
             api_version: API_VERSION.to_owned(),
             kind: "Lock".to_owned(),
             metadata,

@@ -209,6 +209,8 @@ impl Forge {
     fn members(mut self) -> (Vec<u8>, Vec<Part>) {
         self.images.sort_by(|a, b| a.reference.cmp(&b.reference));
         let mut lock = Lock {
+            charts: Vec::new(),
+            releases: Vec::new(),
             api_version: API_VERSION.into(),
             kind: "Lock".into(),
             metadata: Name {
