@@ -32,24 +32,23 @@ pub(super) fn files(input: &Input<'_>, mirrors: &Mirrors) -> Vec<HandoffFile> {
     files
 }
 
-/// See "Registry Configuration" in containerd's `docs/hosts.md`. The registry is given as the
-/// `server` and not as a mirror: behind mirrors the original host would still be asked.
+/// See "Registry Configuration" in containerd's `docs/hosts.md`. The registry is the `server`
+/// too, for behind all mirrors the `server` is asked, and without one the original host would be.
+/// (As the `server` alone it would do by the documentation, but containerd 1.6 wants a `host`.)
 fn hosts_toml(input: &Input<'_>, host: &str, base: &str) -> String {
     let (registry, path) = base.split_once('/').unwrap_or((base, ""));
     let slash = if path.is_empty() { "" } else { "/" };
     let url = format!("{}://{registry}/v2{slash}{path}", input.to.scheme());
+    let url = quote::toml(&url);
     let ca = match input.to.ca_file {
         Some(file) => format!("ca = {}\n", quote::toml(file)),
         None if input.to.plain_http => String::new(),
         None => "# For a private authority: ca = \"/etc/ssl/certs/registry-ca.crt\"\n".to_owned(),
     };
+    let settings = format!("capabilities = [\"pull\", \"resolve\"]\noverride_path = true\n{ca}");
     format!(
-        "# Images of {host} come from the registry inside.\n\
-         server = {}\n\
-         capabilities = [\"pull\", \"resolve\"]\n\
-         override_path = true\n\
-         {ca}",
-        quote::toml(&url)
+        "# Images of {host} come from the registry inside, and from nowhere else.\n\
+         server = {url}\n{settings}\n[host.{url}]\n{settings}"
     )
 }
 

@@ -64,8 +64,13 @@ fn hosts_toml_asks_nobody_else() {
     let mut input = with_prefix(&moved, &[]);
     assert_eq!(
         contents(&input)["certs.d/docker.io/hosts.toml"],
-        r#"# Images of docker.io come from the registry inside.
+        r#"# Images of docker.io come from the registry inside, and from nowhere else.
 server = "https://r.local:5000/v2/m"
+capabilities = ["pull", "resolve"]
+override_path = true
+# For a private authority: ca = "/etc/ssl/certs/registry-ca.crt"
+
+[host."https://r.local:5000/v2/m"]
 capabilities = ["pull", "resolve"]
 override_path = true
 # For a private authority: ca = "/etc/ssl/certs/registry-ca.crt"
@@ -74,8 +79,13 @@ override_path = true
     input.to.ca_file = Some("/etc/ca \"x\".crt");
     assert_eq!(
         contents(&input)["certs.d/quay.io/hosts.toml"],
-        r#"# Images of quay.io come from the registry inside.
+        r#"# Images of quay.io come from the registry inside, and from nowhere else.
 server = "https://r.local:5000/v2/m"
+capabilities = ["pull", "resolve"]
+override_path = true
+ca = "/etc/ca \"x\".crt"
+
+[host."https://r.local:5000/v2/m"]
 capabilities = ["pull", "resolve"]
 override_path = true
 ca = "/etc/ca \"x\".crt"

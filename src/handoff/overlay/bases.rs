@@ -54,7 +54,7 @@ pub(super) fn candidates(scope: &Scope<'_>, own_key: &str) -> Vec<Candidate> {
             if !names::is_base_key(key) || path.key(key) == scope.path.key(own_key) {
                 continue;
             }
-            if let Some(base) = value.as_str().and_then(names::base) {
+            if let Some(base) = value.as_str().and_then(|text| names::base(key, text)) {
                 found.push(Candidate {
                     path: path.key(key),
                     base,
@@ -132,11 +132,11 @@ pub(super) fn rewrite(values: &Value, moved: &Moved<'_>, uses: &[Use], found: &m
     }
     let mut leaves = Vec::new();
     base_leaves(values, &Path::default(), &mut leaves);
-    for (path, text) in leaves {
+    for (path, key, text) in leaves {
         if by_base.contains_key(&path) || found.edits.contains_key(&path) {
             continue;
         }
-        let Some(base) = names::base(text) else {
+        let Some(base) = names::base(key, text) else {
             continue;
         };
         let below = moved.below(&base);
@@ -236,13 +236,13 @@ fn common(mut all: impl Iterator<Item = Option<String>>) -> Option<String> {
 }
 
 /// All strings under keys for registries.
-fn base_leaves<'v>(value: &'v Value, path: &Path, found: &mut Vec<(Path, &'v str)>) {
+fn base_leaves<'v>(value: &'v Value, path: &Path, found: &mut Vec<(Path, &'v str, &'v str)>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
                 let path = path.key(key);
                 match value {
-                    Value::String(text) if names::is_base_key(key) => found.push((path, text)),
+                    Value::String(text) if names::is_base_key(key) => found.push((path, key, text)),
                     other => base_leaves(other, &path, found),
                 }
             }

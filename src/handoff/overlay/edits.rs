@@ -43,26 +43,23 @@ impl<'v> Edits<'v> {
     pub(super) fn finish(self) -> (Value, Vec<Change>) {
         let mut after = self.values.clone();
         let mut changed = Vec::new();
-        for (path, to) in &self.edits {
+        let mut places = Vec::new();
+        for (path, to) in self.edits {
             let from = path.find(self.values);
-            if from == Some(to) {
-                continue;
-            }
-            if !put(&mut after, &path.0, to.clone()) {
+            if from == Some(&to) || !put(&mut after, &path.0, to.clone()) {
                 continue;
             }
             changed.push(Change {
                 path: path.to_string(),
                 from: from.cloned(),
-                to: to.clone(),
+                to,
             });
+            places.push(path.mergeable());
         }
         let mut overlay = Value::Object(Map::new());
-        for path in self.edits.keys() {
-            let whole = path.mergeable();
-            // An edit that changes nothing may still name a place that is not there.
-            if let Some(value) = whole.find(&after) {
-                put(&mut overlay, &whole.0, value.clone());
+        for place in places {
+            if let Some(value) = place.find(&after) {
+                put(&mut overlay, &place.0, value.clone());
             }
         }
         (overlay, changed)

@@ -35,18 +35,19 @@ pub(super) fn repository(name: &str) -> Option<Repository> {
     Some(reference.repository().clone())
 }
 
-/// The host and path that a registry value stands for (`quay.io`, `docker.io/istio/`), normalised
-/// and without a slash at the end.
-pub(super) fn base(text: &str) -> Option<String> {
+/// The host and path that the value of a key for registries stands for (`quay.io`,
+/// `docker.io/istio/`), normalised and without a slash at the end. Without a host it is a path at
+/// Docker Hub, if the key says that it is a registry.
+pub(super) fn base(key: &str, text: &str) -> Option<String> {
     let trimmed = text.strip_suffix('/').unwrap_or(text);
     let (host, path) = match trimmed.split_once('/') {
         Some((host, path)) => (host, Some(path)),
         None => (trimmed, None),
     };
     if !is_host(host) {
-        return None;
+        let whole = repository(&format!("{trimmed}/x")).filter(|_| is_registry_key(key))?;
+        return Some(format!("{}/{trimmed}", whole.host()));
     }
-    // Below a repository of two parts nothing is added to `docker.io`.
     let whole = repository(&format!("{host}/{}/x", path.unwrap_or("x")))?;
     Some(match path {
         Some(path) => format!("{}/{path}", whole.host()),
@@ -131,12 +132,14 @@ mod tests {
             ("quay.io/", Some("quay.io")),
             ("index.docker.io/istio", Some("docker.io/istio")),
             ("localhost:5000/a/b/", Some("localhost:5000/a/b")),
-            ("bitnami", None),
+            ("bitnami", Some("docker.io/bitnami")),
+            ("a b", None),
             ("https://quay.io", None),
             ("quay.io//a", None),
             ("", None),
         ] {
-            assert_eq!(base(text).as_deref(), expected, "{text}");
+            assert_eq!(base("registry", text).as_deref(), expected, "{text}");
         }
+        assert_eq!(base("repository", "bitnami"), None);
     }
 }

@@ -191,6 +191,23 @@ fn a_namespace_beside_the_registry_changes_with_the_layout() {
 }
 
 #[test]
+fn a_registry_without_a_host_is_a_path_at_docker_hub() {
+    check(
+        &[("otel/relay:1", "r.local:5000/otel/relay")],
+        json!({
+            "image": {"registry": "otel", "tag": ""},
+            "relay": {"image": {"registry": "", "name": "relay"}},
+            "own": {"hub": "otel", "image": "relay"},
+            "project": {"repository": "otel", "registry": "other"},
+        }),
+        json!({
+            "image": {"registry": "r.local:5000/otel"},
+            "own": {"hub": "r.local:5000/otel"},
+        }),
+    );
+}
+
+#[test]
 fn defaults_that_istio_hides_are_set_where_users_set_them() {
     check(
         &[("docker.io/istio/pilot:1", "r.local:5000/istio/pilot")],
@@ -320,6 +337,16 @@ fn settings_of_the_author_come_last() {
     assert_eq!(
         error.to_string(),
         "chart demo: cannot set `list[5]`: the list has fewer elements"
+    );
+}
+
+#[test]
+fn what_stayed_where_it_was_is_not_in_the_overlay() {
+    let values = json!({"image": "r.local:5000/acme/app:v1", "a": ["r.local:5000/acme/app:v1"]});
+    check(
+        &[("r.local:5000/acme/app:v1", "r.local:5000/acme/app")],
+        values,
+        json!({}),
     );
 }
 

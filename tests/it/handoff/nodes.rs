@@ -71,7 +71,8 @@ fn skopeo_reads_by_the_original_name() {
     let dir = temp_dir("handoff");
     write(&handoff, dir.path());
     for name in names {
-        let mut skopeo = Home::new().tool("skopeo");
+        let home = Home::new();
+        let mut skopeo = home.tool("skopeo");
         skopeo.arg("--registries-conf");
         skopeo.arg(dir.path().join("registries.conf"));
         skopeo.args(["inspect", "--raw"]);
