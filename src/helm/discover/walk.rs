@@ -199,7 +199,7 @@ impl Walker<'_> {
         };
         match value {
             Value::String(text) => {
-                if last == "image" && self.from_hub(text, scope) {
+                if last == "image" && self.take_below_hub(text, scope) {
                     return;
                 }
                 self.named(key, text);
@@ -358,7 +358,7 @@ impl Walker<'_> {
     }
 
     /// `image: proxyv2` below `hub: HOST/PATH` and `tag: TAG`.
-    fn from_hub(&mut self, text: &str, scope: &Scope) -> bool {
+    fn take_below_hub(&mut self, text: &str, scope: &Scope) -> bool {
         let Some((hub, tag)) = &scope.hub else {
             return false;
         };
