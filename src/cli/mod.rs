@@ -83,7 +83,10 @@ pub fn main() -> ExitCode {
     let exit = match run_to_end(cli, &output) {
         End::Finished(Ok(())) => Exit::Done,
         End::Finished(Err(error)) => failed(&output, &error),
-        End::Interrupted => failed(&output, &CliError::interrupted()),
+        End::Interrupted => {
+            crate::helm::render::abandon_workspaces();
+            failed(&output, &CliError::interrupted())
+        }
         // The hook has said what there is to say.
         End::Panicked => Exit::Internal,
     };

@@ -21,6 +21,7 @@ use std::{
 };
 
 pub use error::{HelmError, Limit};
+pub use workspace::abandon_workspaces;
 
 use self::{
     message::chart_message,

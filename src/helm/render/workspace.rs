@@ -1,10 +1,12 @@
 //! The private directory of one call, and the environment that points to nothing else.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, OpenOptions, Permissions},
     io::Write as _,
     os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use tempfile::TempDir;
@@ -20,10 +22,32 @@ pub(super) fn values_name(number: usize) -> String {
     format!("./values-{number}.yaml")
 }
 
+/// The directories that are in use.
+static IN_USE: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
 /// A directory that only this user can enter, removed with its content when dropped.
 #[derive(Debug)]
 pub(super) struct Workspace {
     directory: TempDir,
+}
+
+impl Drop for Workspace {
+    fn drop(&mut self) {
+        in_use().remove(self.directory.path());
+    }
+}
+
+fn in_use() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes what calls have written that are still going on: for a program that ends without
+/// waiting for them. Values may hold what nobody else should read.
+pub fn abandon_workspaces() {
+    for directory in std::mem::take(&mut *in_use()) {
+        // The program is ending: there is nobody to tell.
+        let _ = fs::remove_dir_all(directory);
+    }
 }
 
 impl Workspace {
@@ -33,6 +57,7 @@ impl Workspace {
                 .prefix("bundle-helm-")
                 .permissions(Permissions::from_mode(0o700))
                 .tempdir()?;
+            in_use().insert(directory.path().to_owned());
             for name in HOMES.map(|(_, name)| name) {
                 fs::create_dir_all(directory.path().join(name))?;
             }
