@@ -10,7 +10,7 @@ use crate::{
     bundle::{Discover, Release},
     helm::{
         chart::{Chart, ChartError, parse_values},
-        discover::{self, DiscoverError, Found, Place},
+        discover::{self, DiscoverError, Discovery, Found, Place},
         render::{Helm, HelmError, Rendering},
         values,
     },
@@ -59,11 +59,11 @@ impl InstallationError {
 const OVERLAY_FILE: &str = "the overlay of the hand-off";
 
 impl Installation {
-    /// The images that the rendered chart names.
+    /// The images that the rendered chart names, and what may be some.
     ///
     /// # Errors
     /// When it does not render.
-    pub async fn images(&self, helm: &Helm) -> Result<Vec<Found>, InstallationError> {
+    pub async fn images(&self, helm: &Helm) -> Result<Discovery, InstallationError> {
         self.render(helm, &self.values).await
     }
 
@@ -78,14 +78,14 @@ impl Installation {
     ) -> Result<Vec<Found>, InstallationError> {
         let mut values = self.values.clone();
         values.push((OVERLAY_FILE.to_owned(), overlay.as_bytes().to_vec()));
-        self.render(helm, &values).await
+        Ok(self.render(helm, &values).await?.found)
     }
 
     async fn render(
         &self,
         helm: &Helm,
         values: &[(String, Vec<u8>)],
-    ) -> Result<Vec<Found>, InstallationError> {
+    ) -> Result<Discovery, InstallationError> {
         let rendering = Rendering {
             archive: &self.archive,
             values,
@@ -98,7 +98,7 @@ impl Installation {
         let rendered = helm.template(&rendering).await?;
         // Parsing what a large chart makes takes a while.
         Ok(tokio::task::block_in_place(|| {
-            discover::find_images(&rendered)
+            discover::discover(&rendered)
         })?)
     }
 

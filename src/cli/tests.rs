@@ -51,8 +51,11 @@ fn options() -> Vec<(String, clap::Arg)> {
 #[test]
 fn every_option_has_a_variable_except_those_that_weaken_trust() {
     let without = [
+        "allow-digest-mismatch",
+        "allow-secrets",
         "allow-unsigned",
         "insecure-skip-tls-verify",
+        "pass-credentials",
         "plain-http",
         "unsigned",
     ];
@@ -62,7 +65,7 @@ fn every_option_has_a_variable_except_those_that_weaken_trust() {
         let variable = option
             .get_env()
             .map(|name| name.to_str().unwrap().to_owned());
-        if matches!(long, "help" | "version") {
+        if long == "help" || (command == "bundle" && long == "version") {
             continue;
         }
         if without.contains(&long) {
@@ -77,6 +80,7 @@ fn every_option_has_a_variable_except_those_that_weaken_trust() {
             ("sign", "output") => "BUNDLE_SIGNATURE_OUTPUT".to_owned(),
             ("extract", "output") => "BUNDLE_OUTPUT_DIR".to_owned(),
             (_, "bundle-version") => "BUNDLE_VERSION".to_owned(),
+            (_, "version") => "BUNDLE_CHART_VERSION".to_owned(),
             _ => format!("BUNDLE_{upper}"),
         };
         assert_eq!(variable, Some(expected), "{command} --{long}");

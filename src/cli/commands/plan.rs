@@ -19,7 +19,7 @@ use crate::{
         table::{Align, Table},
         values,
     },
-    create::{self, Advice, Planned, Suggested},
+    create::{self, Advice, Planned, Suggested, Unsure},
     human,
     oci::Platform,
     registry::ProxyUse,
@@ -176,6 +176,12 @@ fn show_advice(advice: &Advice, output: &Output) -> Result<(), CliError> {
             "suggested  {reference}   {from} of release {release}; not in the bundle (--include-suggested takes it along)"
         ))?;
     }
+    for Unsure { release, unsure } in &advice.unsure {
+        output.line(&format!(
+            "unsure     {}   {} {} of release {release}: {}; list the image if it is one",
+            unsure.text, unsure.place.object, unsure.place.field, unsure.why
+        ))?;
+    }
     for found in &advice.not_relocatable {
         for stray in &found.strays {
             let place = stray.places.first();
@@ -203,6 +209,8 @@ struct PlannedJson<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     suggested: Vec<serde_json::Value>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    unsure: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     not_relocatable: Vec<serde_json::Value>,
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     operators: &'a [String],
@@ -215,6 +223,16 @@ impl<'a> PlannedJson<'a> {
                 "reference": suggested.reference.to_string(),
                 "release": suggested.release,
                 "from": suggested.from,
+            })
+        });
+        let unsure = planned.advice.unsure.iter().map(|Unsure { release, unsure }| {
+            json!({
+                "text": unsure.text,
+                "release": release,
+                "template": unsure.place.template,
+                "object": unsure.place.object,
+                "path": unsure.place.field,
+                "why": unsure.why,
             })
         });
         let fixed = planned.advice.not_relocatable.iter().flat_map(|found| {
@@ -236,6 +254,7 @@ impl<'a> PlannedJson<'a> {
         Self {
             lock: &planned.lock,
             suggested: suggested.collect(),
+            unsure: unsure.collect(),
             not_relocatable: fixed.collect(),
             operators: &planned.advice.operators,
         }

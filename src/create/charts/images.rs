@@ -2,7 +2,7 @@
 //! those that are only suggested.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     io::Read as _,
     path::Path,
 };
@@ -13,7 +13,7 @@ use crate::{
     create::CreateError,
     helm::{
         chart::Chart,
-        discover::Found,
+        discover::{self, Discovery, Found},
         operators::{self, Catalogue, OperatorImages, Uncovered},
         render::Helm,
         suggest::{self, ChartSource},
@@ -30,6 +30,8 @@ use crate::{
 pub struct Advice {
     /// Images that charts name where nothing is certain.
     pub suggested: Vec<Suggested>,
+    /// What may name an image, and does not say which.
+    pub unsure: Vec<Unsure>,
     /// Operators that make pods of images which nothing lists.
     pub operators: Vec<String>,
     /// Lists of images in charts that cannot be read.
@@ -77,6 +79,15 @@ pub struct Suggested {
     pub from: String,
 }
 
+/// Something in a release that may name an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsure {
+    /// The release.
+    pub release: String,
+    /// What, where and why.
+    pub unsure: discover::Unsure,
+}
+
 type Failed = Vec<(String, ChartFault)>;
 
 impl Charts {
@@ -95,7 +106,7 @@ impl Charts {
         let catalogues = Catalogues::read(request)?;
         let mut listed: BTreeSet<Reference> =
             request.images.iter().map(|i| i.reference.clone()).collect();
-        let mut found_by = BTreeMap::new();
+        let mut found_by = Vec::new();
         for (requested, installation) in request.charts.iter().zip(&self.installations) {
             let release = &installation.release.name;
             let metadata = &installation.chart.metadata;
@@ -114,7 +125,7 @@ impl Charts {
                 }
             }
             let found = match (&self.helm, installation.release.discover) {
-                (None, _) | (_, Discover::None) => Vec::new(),
+                (None, _) | (_, Discover::None) => Discovery::default(),
                 (Some(helm), _) => match installation.images(helm).await {
                     Ok(found) => found,
                     Err(error) => {
@@ -123,10 +134,14 @@ impl Charts {
                     }
                 },
             };
-            self.images.extend(rendered_images(release, &found));
-            found_by.insert(release.clone(), found);
+            self.images.extend(rendered_images(release, &found.found));
+            self.advice.unsure.extend(found.unsure.into_iter().map(|unsure| Unsure {
+                release: release.clone(),
+                unsure,
+            }));
+            found_by.push(found.found);
         }
-        let found: Vec<Found> = found_by.into_values().flatten().collect();
+        let found: Vec<Found> = found_by.into_iter().flatten().collect();
         listed.extend(found.iter().map(|found| found.reference.clone()));
         for (reference, origin) in catalogues.images(&found)? {
             listed.insert(reference.clone());

@@ -14,7 +14,7 @@ use std::{collections::HashMap, path::PathBuf};
 use bytes::Bytes;
 
 pub use error::ChartFault;
-pub use images::{Advice, Suggested};
+pub use images::{Advice, Suggested, Unsure};
 pub use relocation::NotRelocatable;
 
 use super::CreateError;
