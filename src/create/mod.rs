@@ -20,7 +20,9 @@ mod transfer;
 use std::{path::PathBuf, sync::Arc};
 
 pub use assemble::{Assembled, TOOL};
-pub use charts::{Advice, ChartFault, ChartOptions, NotRelocatable, ResolvedChart, Suggested, Unsure};
+pub use charts::{
+    Advice, ChartFault, ChartOptions, NotRelocatable, ResolvedChart, Suggested, Unsure,
+};
 pub use error::{CreateError, Unresolved};
 use output::{Output, Resume};
 pub use resolve::{Resolved, ResolvedImage};

@@ -242,9 +242,15 @@ impl Source<'_> {
                 .map(ToString::to_string)
                 .collect()
         };
+        let charts = self.plan.images.iter();
+        let charts: HashSet<_> = charts
+            .filter(|image| image.kind == EntryKind::Chart)
+            .map(|chart| chart.source.repository())
+            .collect();
         let images = self.plan.images.iter();
+        // A chart and what belongs to it is nothing that nodes pull.
         images
-            .filter(|image| image.kind != EntryKind::Chart)
+            .filter(|image| !charts.contains(image.source.repository()))
             .map(|image| MovedImage {
                 source: image.source.clone(),
                 destination: image.repository.clone(),

@@ -1,6 +1,6 @@
 //! What goes where: destinations, clashes between images, what is there already.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -112,21 +112,22 @@ pub(super) fn destinations(
     let metadata = medium.metadata();
     let mut images = Vec::new();
     let mut names: BTreeMap<String, BTreeSet<(Reference, Digest)>> = BTreeMap::new();
-    for (entry, top) in metadata
-        .root
-        .entries
-        .iter()
-        .zip(metadata.plan.contents.entries())
-    {
+    let entries = &metadata.root.entries;
+    let charts = entries.iter().filter(|e| e.kind == EntryKind::Chart);
+    let charts: HashSet<_> = charts
+        .filter_map(|entry| Some(entry.reference.as_ref()?.repository().clone()))
+        .collect();
+    for (entry, top) in entries.iter().zip(metadata.plan.contents.entries()) {
         let Some(source) = entry.reference.clone() else {
             continue;
         };
         let source = as_written(&metadata.lock, source);
         let image = PlannedImage {
             kind: entry.kind,
-            repository: match entry.kind {
-                EntryKind::Chart => request.relocation.chart_destination(&source)?,
-                _ => request.relocation.destination(&source)?,
+            // What belongs to a chart goes where the chart goes.
+            repository: match charts.contains(source.repository()) {
+                true => request.relocation.chart_destination(&source)?,
+                false => request.relocation.destination(&source)?,
             },
             tag: source.tag().map(str::to_owned),
             top: *top,

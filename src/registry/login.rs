@@ -40,6 +40,15 @@ pub struct LoginReport {
     pub verified: bool,
 }
 
+/// Whether a host is asked before its credential is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Check {
+    /// It is, and has to be a registry.
+    WithRegistry,
+    /// It is not: it may be any web server.
+    No,
+}
+
 /// Checks a user name and password against a registry, then keeps them: with the helper that the
 /// credentials file names for the host, or else in the file itself (`--authfile`,
 /// `REGISTRY_AUTH_FILE`, or Docker's `config.json`), which nobody else can read afterwards. All
@@ -52,6 +61,7 @@ pub async fn login(
     host: &str,
     username: &str,
     password: Secret,
+    check: Check,
 ) -> Result<LoginReport, RegistryError> {
     let host = normal_host(host).ok_or_else(|| RegistryError::Host(host.to_owned()))?;
     if username.is_empty() || username.contains(':') {
@@ -71,7 +81,10 @@ pub async fn login(
         },
         ..config
     })?;
-    let verified = client.check_credential(&host).await?;
+    let verified = match check {
+        Check::WithRegistry => client.check_credential(&host).await?,
+        Check::No => false,
+    };
     let kept_in = store.keep(&host, username, &password).await?;
     Ok(LoginReport {
         host,
@@ -282,9 +295,15 @@ mod tests {
         fs::write(&file, old.to_string()).unwrap();
         let config = config(&server, &file);
 
-        let report = login(config.clone(), &host, "me", Secret::new(SECRET))
-            .await
-            .unwrap();
+        let report = login(
+            config.clone(),
+            &host,
+            "me",
+            Secret::new(SECRET),
+            Check::WithRegistry,
+        )
+        .await
+        .unwrap();
         assert!(report.verified);
         let file = file.canonicalize().unwrap();
         assert_eq!(report.kept_in, Keeper::File(file.clone()));
@@ -320,9 +339,15 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("config.json");
         let config = config(&server, &file);
-        let error = login(config, &server.host(), "me", Secret::new("wrong"))
-            .await
-            .unwrap_err();
+        let error = login(
+            config,
+            &server.host(),
+            "me",
+            Secret::new("wrong"),
+            Check::WithRegistry,
+        )
+        .await
+        .unwrap_err();
         assert!(error.is_denied(), "{error}");
         assert!(!error.to_string().contains("wrong"), "{error}");
         assert!(!file.exists());
@@ -333,9 +358,15 @@ mod tests {
         let server = TestServer::start(|_| Reply::new(200).body("{}")).await;
         let directory = tempfile::tempdir().unwrap();
         let config = config(&server, &directory.path().join("config.json"));
-        let report = login(config, &server.host(), "me", Secret::new("x"))
-            .await
-            .unwrap();
+        let report = login(
+            config,
+            &server.host(),
+            "me",
+            Secret::new("x"),
+            Check::WithRegistry,
+        )
+        .await
+        .unwrap();
         assert!(!report.verified);
     }
 
@@ -361,9 +392,15 @@ mod tests {
         let path = directory.path().to_str().unwrap();
         config.credentials.environment = Environment::fixed([("PATH", path)]);
 
-        let report = login(config.clone(), &host, "me", Secret::new(SECRET))
-            .await
-            .unwrap();
+        let report = login(
+            config.clone(),
+            &host,
+            "me",
+            Secret::new(SECRET),
+            Check::WithRegistry,
+        )
+        .await
+        .unwrap();
         assert_eq!(report.kept_in, Keeper::Helper("vault".to_owned()));
         logout(&config.credentials, &host).await.unwrap();
         let log = fs::read_to_string(log).unwrap();
@@ -383,7 +420,14 @@ mod tests {
             let file = directory.path().join("config.json");
             fs::write(&file, text).unwrap();
             let config = config(&server, &file);
-            let result = login(config, &server.host(), "me", Secret::new(SECRET)).await;
+            let result = login(
+                config,
+                &server.host(),
+                "me",
+                Secret::new(SECRET),
+                Check::WithRegistry,
+            )
+            .await;
             assert!(result.is_err());
             assert_eq!(fs::read_to_string(&file).unwrap(), text);
         }

@@ -20,6 +20,7 @@ mod media;
 mod origin;
 mod pull;
 mod push;
+mod referrers;
 mod retry;
 mod secret;
 #[cfg(test)]
@@ -51,6 +52,7 @@ pub use self::{
     error::{Asked, ConnectionFault, RegistryError, ServerMessage},
     pull::{ManifestHead, PulledManifest},
     push::Mount,
+    referrers::referrers_tag,
     secret::Secret,
     upload::UploadSession,
 };

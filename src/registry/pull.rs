@@ -271,7 +271,7 @@ pub(super) fn named_digest(answer: &Answer) -> Option<Digest> {
 }
 
 /// The address in `Link: <...>; rel="next"` (RFC 8288).
-fn next_page(answer: &Answer) -> Option<Url> {
+pub(super) fn next_page(answer: &Answer) -> Option<Url> {
     let link = answer.header(LINK.as_str())?;
     let (address, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
     let next = parameters

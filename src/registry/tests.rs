@@ -7,6 +7,7 @@ mod one_pass;
 mod pull;
 mod push;
 mod redirect;
+mod referrers;
 mod retry;
 mod tls;
 mod upload;
@@ -84,6 +85,7 @@ fn everything_can_be_sent_to_another_task() {
         "r.example",
         "u",
         super::Secret::new("p"),
+        super::login::Check::WithRegistry,
     )));
 }
 

@@ -8,7 +8,7 @@ use crate::{
     cli::{ConnectionArgs, Context, Format, escape::escape_path, exit::CliError, prompt, values},
     registry::{
         ProxyUse, Secret,
-        login::{Keeper, LoginReport, login},
+        login::{Check, Keeper, LoginReport, login},
     },
 };
 
@@ -32,6 +32,10 @@ pub struct LoginArgs {
     /// Read the password from standard input instead of asking for it
     #[arg(long, env = "BUNDLE_PASSWORD_STDIN", value_parser = values::switch)]
     pub password_stdin: bool,
+    /// Store them without asking the host: for the web server of a chart repository, which is no
+    /// registry
+    #[arg(long, env = "BUNDLE_NO_CHECK", value_parser = values::switch)]
+    pub no_check: bool,
     /// How connections are made.
     #[command(flatten)]
     pub connection: ConnectionArgs,
@@ -70,19 +74,28 @@ pub async fn run(args: LoginArgs, context: &Context) -> Result<(), CliError> {
         &args.host,
         &username,
         Secret::new(password.as_str()),
+        match args.no_check {
+            true => Check::No,
+            false => Check::WithRegistry,
+        },
     )
     .await
     .map_err(|error| CliError::destination(&error))?;
-    tell(&report, &username, context)
+    tell(&report, &username, !args.no_check, context)
 }
 
-fn tell(report: &LoginReport, username: &str, context: &Context) -> Result<(), CliError> {
+fn tell(
+    report: &LoginReport,
+    username: &str,
+    asked: bool,
+    context: &Context,
+) -> Result<(), CliError> {
     let LoginReport {
         host,
         kept_in,
         verified,
     } = report;
-    if !verified {
+    if asked && !verified {
         context.output.warn(&format!(
             "{host} asks for no credentials, so these were not checked"
         ));
@@ -122,12 +135,12 @@ mod tests {
             kept_in: Keeper::File("config.json".into()),
             verified,
         };
-        tell(&report(true), "me", &context).unwrap();
+        tell(&report(true), "me", true, &context).unwrap();
         assert_eq!(
             stderr.text(),
             "logged in  me at r.local   kept in config.json\n"
         );
-        tell(&report(false), "me", &context).unwrap();
+        tell(&report(false), "me", true, &context).unwrap();
         assert!(
             stderr
                 .text()

@@ -225,16 +225,20 @@ impl<'a> PlannedJson<'a> {
                 "from": suggested.from,
             })
         });
-        let unsure = planned.advice.unsure.iter().map(|Unsure { release, unsure }| {
-            json!({
-                "text": unsure.text,
-                "release": release,
-                "template": unsure.place.template,
-                "object": unsure.place.object,
-                "path": unsure.place.field,
-                "why": unsure.why,
-            })
-        });
+        let unsure = planned
+            .advice
+            .unsure
+            .iter()
+            .map(|Unsure { release, unsure }| {
+                json!({
+                    "text": unsure.text,
+                    "release": release,
+                    "template": unsure.place.template,
+                    "object": unsure.place.object,
+                    "path": unsure.place.field,
+                    "why": unsure.why,
+                })
+            });
         let fixed = planned.advice.not_relocatable.iter().flat_map(|found| {
             found.strays.iter().map(|stray| {
                 let places = stray.places.iter().map(|place| {

@@ -9,6 +9,7 @@ use crate::{
     },
     installation::InstallationError,
     oci::Digest,
+    registry::RegistryError,
 };
 
 /// Why one chart cannot be carried.
@@ -80,6 +81,9 @@ pub enum ChartFault {
     /// Its provenance is not good.
     #[error("{0}")]
     Provenance(#[from] ProvenanceError),
+    /// Its registry does not say what belongs to it.
+    #[error("looking for its signatures: {0}")]
+    Signatures(RegistryError),
     /// Its values cannot be used.
     #[error("{file}: {message}")]
     Values {
@@ -121,6 +125,7 @@ impl ChartFault {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Source(error) => return error.hint(),
+            Self::Signatures(error) => return error.hint(),
             Self::Chart(error) => return error.hint(),
             Self::Package(error) => return error.hint(),
             Self::Provenance(error) => return error.hint(),
@@ -148,7 +153,11 @@ impl ChartFault {
     pub fn is_of_source(&self) -> bool {
         match self {
             Self::Source(SourceError::Address { .. } | SourceError::Version { .. }) => false,
-            Self::Source(_) | Self::Moved { .. } | Self::NoProvenance | Self::Provenance(_) => true,
+            Self::Source(_)
+            | Self::Signatures(_)
+            | Self::Moved { .. }
+            | Self::NoProvenance
+            | Self::Provenance(_) => true,
             _ => false,
         }
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use url::Url;
 
-use super::{ChartFault, ChartOptions};
+use super::{ChartFault, ChartOptions, signatures};
 use crate::{
     bundle::{FetchedDependency, Lock, LockedChart, SourceDigest},
     create::CreateError,
@@ -42,6 +42,8 @@ pub(super) struct Fetched {
     pub source: String,
     pub source_digest: Option<SourceDigest>,
     pub dependencies: Vec<FetchedDependency>,
+    /// What belongs to it in its registry.
+    pub signatures: Vec<Reference>,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -96,7 +98,13 @@ impl<'a> Fetcher<'a> {
                 // The version may be part of the name already.
                 let version = version.filter(|_| !reference.is_exact());
                 let found = oci::fetch(self.client, reference, version).await?;
-                self.from_registry(reference, found, requested)?
+                let mut fetched = self.from_registry(reference, found, requested)?;
+                if let Some((descriptor, _)) = &fetched.artifact {
+                    let (repository, digest) = (reference.repository(), descriptor.digest);
+                    fetched.signatures =
+                        signatures::of_chart(self.client, repository, digest).await?;
+                }
+                fetched
             }
             ChartSource::Path { path, shown } if path.is_dir() => {
                 self.from_directory(path, shown, progress).await?
@@ -174,6 +182,7 @@ impl<'a> Fetcher<'a> {
             source: requested.source.shown(),
             source_digest: source_digest(&found.index_digest),
             dependencies: Vec::new(),
+            signatures: Vec::new(),
             notes: found.notes,
         })
     }
@@ -207,6 +216,7 @@ impl<'a> Fetcher<'a> {
             source: requested.source.shown(),
             source_digest: None,
             dependencies: Vec::new(),
+            signatures: Vec::new(),
             notes: found.notes,
         })
     }
@@ -253,6 +263,7 @@ impl<'a> Fetcher<'a> {
             source: shown.to_owned(),
             source_digest: None,
             dependencies,
+            signatures: Vec::new(),
             notes: Vec::new(),
         })
     }
@@ -339,6 +350,7 @@ fn from_archive(path: &Path, shown: &str) -> Result<Fetched, ChartFault> {
         source: shown.to_owned(),
         source_digest: None,
         dependencies: Vec::new(),
+        signatures: Vec::new(),
         notes: Vec::new(),
     })
 }

@@ -1,11 +1,7 @@
 //! The images of the charts: those that they show, those that the user lists, those of operators, and
 //! those that are only suggested.
 
-use std::{
-    collections::BTreeSet,
-    io::Read as _,
-    path::Path,
-};
+use std::{collections::BTreeSet, io::Read as _, path::Path};
 
 use super::{ChartFault, ChartOptions, Charts, NotRelocatable};
 use crate::{
@@ -135,10 +131,12 @@ impl Charts {
                 },
             };
             self.images.extend(rendered_images(release, &found.found));
-            self.advice.unsure.extend(found.unsure.into_iter().map(|unsure| Unsure {
-                release: release.clone(),
-                unsure,
-            }));
+            self.advice
+                .unsure
+                .extend(found.unsure.into_iter().map(|unsure| Unsure {
+                    release: release.clone(),
+                    unsure,
+                }));
             found_by.push(found.found);
         }
         let found: Vec<Found> = found_by.into_iter().flatten().collect();

@@ -8,6 +8,7 @@ mod error;
 mod fetch;
 mod images;
 mod relocation;
+mod signatures;
 
 use std::{collections::HashMap, path::PathBuf};
 
@@ -167,6 +168,9 @@ impl Charts {
             self.contents.insert(Digest::sha256_of(&bytes), bytes);
         }
         let chart = self.artifact(requested, &fetched)?;
+        let signatures = fetched.signatures.iter();
+        self.images
+            .extend(signatures.map(|s| (s.clone(), requested.origin.clone())));
         // Inside, a chart is known by name and version alone.
         let name = |chart: &LockedChart| (chart.name.clone(), chart.version.replace('+', "_"));
         let same = |known: &&mut ResolvedChart| name(&known.locked) == name(&chart.locked);
