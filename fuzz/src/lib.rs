@@ -22,6 +22,13 @@ pub fn file_of(input: &[u8]) -> Vec<u8> {
     if kind % 2 == 1 { rest.to_vec() } else { framed(rest) }
 }
 
+/// As `gzip` packs it.
+pub fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, content).expect("memory takes everything");
+    packed.finish().expect("memory takes everything")
+}
+
 fn framed(stream: &[u8]) -> Vec<u8> {
     let content = stream.len().saturating_sub(tar::CLOSING as usize);
     let mut compressor = Compressor::new().expect("zstd has the memory");
