@@ -41,6 +41,9 @@ MANIFESTS = {OCI_MANIFEST, "application/vnd.docker.distribution.manifest.v2+json
 BUNDLE = "application/vnd.sneakernet.bundle.v1+json"
 LOCK = "application/vnd.sneakernet.lock.v1+json"
 FILES = "application/vnd.sneakernet.files.v1+json"
+RELEASE = "application/vnd.sneakernet.release.v1+json"
+HELM_CONFIG = "application/vnd.cncf.helm.config.v1+json"
+HELM_CONTENT = ("application/vnd.cncf.helm.chart.content.v1.tar+gzip", "application/tar+gzip")
 SIGSTORE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PREFIX = "vnd.sneakernet."
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -143,7 +146,7 @@ def constant(text):
 
 
 def parse_foreign(content, media_type):
-    """What a document refers to: (documents, blobs), and the document."""
+    """What a document refers to: documents, blobs."""
     try:
         text = content.decode()
         pairs = json.loads(text, object_pairs_hook=Pairs, parse_constant=constant)
@@ -160,10 +163,10 @@ def parse_foreign(content, media_type):
     if have("subject"):
         foreign_descriptor(document["subject"])
     if media_type in INDEXES:
-        return [foreign_descriptor(child) for child in array(document, "manifests")], [], document
+        return [foreign_descriptor(child) for child in array(document, "manifests")], []
     need(media_type in MANIFESTS, "a document of type %.80r" % media_type)
     blobs = [document.get("config")] + array(document, "layers")
-    return [], [foreign_descriptor(blob) for blob in blobs], document
+    return [], [foreign_descriptor(blob) for blob in blobs]
 
 
 def array(document, name):
@@ -451,6 +454,20 @@ def plain(value, names):
     return value
 
 
+def own_manifest(kind, layers, subject=None):
+    """The bytes of a manifest of section 4."""
+    made = {"artifactType": kind, "config": EMPTY, "layers": layers, "mediaType": OCI_MANIFEST, "schemaVersion": 2}
+    return bytes_of(dict(made, subject=subject) if subject else made)
+
+
+def named_layers(files, media_type):
+    return [{"annotations": {TITLE: file["name"]}, "digest": file["digest"], "mediaType": media_type,
+             "size": file["size"]} for file in files]
+
+
+NAMED, UNNAMED = ("image", "chart", "artifact"), ("files", "release")
+
+
 class Head:
     """Everything in front of the documents, read and believed in nothing."""
 
@@ -504,10 +521,8 @@ class Head:
         layers = value.get("layers")
         need(isinstance(layers, list) and len(layers) == 1, "an own manifest has one layer")
         layer = plain(layers[0], "digest mediaType size")
-        made = {"artifactType": kind, "config": EMPTY, "layers": [layer], "mediaType": OCI_MANIFEST, "schemaVersion": 2}
-        if subject:
-            made["subject"] = subject
-        need(bytes_of(made) == manifest and layer["mediaType"] == kind, "an own manifest is not as prescribed")
+        need(own_manifest(kind, [layer], subject) == manifest and layer["mediaType"] == kind,
+             "an own manifest is not as prescribed")
         if EMPTY["digest"] not in dict(self.own):
             self.take(EMPTY, 2)
         return self.take(layer, most)
@@ -536,46 +551,182 @@ class Head:
             foreign_descriptor(entry)
             annotations = dict(entry["annotations"])
             kind, name = annotations.pop(PREFIX + "kind", None), annotations.pop(REF_NAME, None)
-            need(kind in ("image", "artifact", "files") and not annotations, "an entry's annotations")
-            need((name is None) == (kind == "files"), "an entry's name")
+            need(kind in NAMED + UNNAMED and not annotations, "an entry's annotations")
+            need((name is None) == (kind in UNNAMED), "an entry's name")
             if name is not None:
                 need(check_reference(name) in (None, entry["digest"]), "an entry's digest is not the one it pins")
-            keys.append((name is None, (name or "").encode()))
+            keys.append((name is None, (name or "").encode(), kind if kind in UNNAMED else "",
+                         entry["digest"] if kind == "release" else ""))
         need(all(a < b for a, b in zip(keys, keys[1:])), "the entries are not in order")
 
 
-LOCK_IMAGE = {"asWritten", "contentSize", "digest", "mediaType", "reference", "requestedBy", "size"}
+def shape(value, must, may=""):
+    """An object with all of the members `must`, perhaps some of `may`, and no others."""
+    must, may = set(must.split()), set(may.split())
+    need(isinstance(value, dict) and must <= set(value) <= must | may, "the members of an object of the lock")
+    return value
+
+
+def texts(value, names):
+    need(all(isinstance(value[name], str) for name in names.split() if name in value), "no text in the lock")
+
+
+def several(value, name):
+    """What is left out when it is empty."""
+    items = value.get(name, [])
+    need(isinstance(items, list) and (items or name not in value), "the lock's " + name)
+    return items
+
+
+def several_texts(value, name):
+    need(all(isinstance(item, str) for item in several(value, name)), "the lock's " + name)
+
+
+def check_platforms(value, name):
+    several_texts(value, name)
+    need(all(re.fullmatch("[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){1,2}", item) for item in several(value, name)), "a platform of the lock")
+
+
+def check_size(value, *names):
+    for name in names:
+        need(type(value[name]) is int, "a size of the lock")
+
+
+def check_file(value):
+    name = plain(value, "digest name size")["name"]
+    digest_parts(value["digest"])
+    check_size(value, "size")
+    need(isinstance(name, str) and 0 < len(name.encode()) <= 128 and name not in (".", "..") and
+         name == name.strip() and not re.search(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|]', name),
+         "not a file name: %.80r" % (name,))
+    return name
+
+
+ORIGINS = {"argument": "", "file": "line path", "rendered": "object path release template", "suggested": "path release",
+           "operator": "operator path"}
+
+
+def check_origins(value):
+    need(isinstance(value["requestedBy"], list) and value["requestedBy"], "nobody asked for something of the lock")
+    for origin in value["requestedBy"]:
+        shape(origin, "kind", "line object operator path release template")
+        need(origin["kind"] in ORIGINS, "an unknown origin")
+        plain(origin, "kind " + ORIGINS[origin["kind"]])
+        texts(origin, "object operator path release template")
+        need("line" not in origin or type(origin["line"]) is int and origin["line"] < 1 << 32, "a line of the lock")
+
+
+def check_image(image):
+    shape(image, "asWritten contentSize digest mediaType reference requestedBy size", "platforms requestedPlatforms")
+    texts(image, "asWritten")
+    check_platforms(image, "platforms")
+    check_platforms(image, "requestedPlatforms")
+
+
+def check_chart(chart):
+    shape(chart, "archive contentSize digest mediaType name reference requestedBy size source version",
+          "appVersion dependencies provenance sourceDigest")
+    texts(chart, "appVersion name provenance source version")
+    need(check_file(chart["archive"]) == "%s-%s.tgz" % (chart["name"], chart["version"]), "the name of an archive")
+    for item in several(chart, "dependencies"):
+        texts(plain(item, "digest name repository version"), "name repository version")
+        digest_parts(item["digest"])
+    if "sourceDigest" in chart:
+        said = shape(chart["sourceDigest"], "kind", "said")
+        texts(said, "said")
+        need(said["kind"] in ("match", "mismatch", "missing"), "an unknown sourceDigest")
+        need((said["kind"] == "mismatch") == ("said" in said), "sourceDigest")
+
+
+def check_release(release):
+    shape(release, "chart discover name namespace", "apiVersions kubeVersion relocate values")
+    texts(release, "chart discover kubeVersion name namespace")
+    several_texts(release, "apiVersions")
+    need(release["discover"] in ("render", "renderWithTests", "none"), "an unknown discover")
+    for name in (release["name"], release["namespace"]):
+        label = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+        need(len(name) <= 63 and re.fullmatch(label + r"(\." + label + ")*", name), "not a name: %.80r" % name)
+    for item in several(release, "relocate"):
+        texts(plain(item, "path value"), "path value")
+    check_order("settings of a release", [item["path"] for item in several(release, "relocate")])
+    names = [check_file(item) for item in several(release, "values")]
+    need(len(set(names)) == len(names), "two values files of a release have one name")
+
+
+def check_absent(item):
+    shape(item, "digest mediaType reason size", "platform urls")
+    digest_parts(item["digest"])
+    check_size(item, "size")
+    texts(item, "mediaType platform")
+    several_texts(item, "urls")
+    need(item["reason"] in ("platform", "foreign"), "an unknown reason: %.80r" % item["reason"])
+
+
+def check_order(what, keys):
+    keys = [key.encode() for key in keys]
+    need(all(a < b for a, b in zip(keys, keys[1:])), "the lock's %s are not in order" % what)
+
+
+def same_entries(entries, locked):
+    """Whether root and lock list the same images, or the same charts."""
+    need(len(entries) == len(locked), "root and lock list other images or charts")
+    for entry, item in zip(entries, locked):
+        same = entry["annotations"][REF_NAME] == item["reference"]
+        same = same and all(entry[name] == item[name] for name in ("digest", "mediaType", "size"))
+        need(same, "root and lock differ in %.80r" % item["reference"])
+        check_size(item, "contentSize")
+        check_origins(item)
+
+
+def own_entry(kind, word, layers, subject=None):
+    """The root's entry of an artifact that follows from the lock."""
+    manifest = own_manifest(kind, layers, subject)
+    return describe(OCI_MANIFEST, manifest, artifactType=kind, annotations={PREFIX + "kind": word})
+
+
+def own_entries(lock, charts):
+    """The entries of files and releases, made anew from the lock."""
+    entries = []
+    if "files" in lock:
+        entries.append(own_entry(FILES, "files", named_layers(lock["files"], "application/octet-stream")))
+    subjects = {entry["annotations"][REF_NAME]: {name: entry[name] for name in ("digest", "mediaType", "size")}
+                for entry in charts}
+    releases = []
+    for release in lock.get("releases", []):
+        need(release["chart"] in subjects, "a release of a chart that is not there: %.80r" % release["chart"])
+        layers = [describe(RELEASE, bytes_of(release))] + named_layers(release.get("values", []), "application/yaml")
+        releases.append(own_entry(RELEASE, "release", layers, subjects[release["chart"]]))
+    return entries + sorted(releases, key=lambda entry: entry["digest"])
 
 
 def parse_lock(head):
-    """The lock, as far as it has to agree with the rest."""
+    """The lock, in itself and against the root."""
     lock = parse_canonical(head.lock, "the lock")
-    must = {"apiVersion", "created", "images", "kind", "metadata"}
-    may = {"absent", "files", "platforms"}
-    need(must <= set(lock) <= must | may and all(lock.get(name) != [] for name in may), "the lock's members")
+    shape(lock, "apiVersion created images kind metadata", "absent charts files platforms releases")
     need((lock["apiVersion"], lock["kind"]) == ("sneakernet/v1", "Lock"), "not a lock of version 1")
     named = {"name": head.info[PREFIX + "name"], "version": head.info[PREFIX + "version"]}
     need(lock["metadata"] == named and lock["created"] == head.info[PREFIX + "created"], "root and lock differ")
-    images = [entry for entry in head.entries if REF_NAME in entry["annotations"]]
-    for entry, image in zip(images, lock["images"]):
-        need(LOCK_IMAGE <= set(image) <= LOCK_IMAGE | {"platforms", "requestedPlatforms"}, "an image of the lock")
-        same = entry["annotations"][REF_NAME] == image["reference"]
-        same = same and all(entry[name] == image[name] for name in ("digest", "mediaType", "size"))
-        need(same, "root and lock differ in %.80r" % image["reference"])
-    need(len(images) == len(lock["images"]), "root and lock differ in their images")
-    has_files = len(head.entries) > len(images)
-    need(has_files == ("files" in lock), "root and lock differ in their files")
-    for name, key in (("files", "name"), ("absent", "digest")):
-        keys = [item[key].encode() for item in lock.get(name, [])]
-        need(all(a < b for a, b in zip(keys, keys[1:])), "the lock's %s are not in order" % name)
-    for item in lock.get("files", []):
-        name = plain(item, "digest name size")["name"]
-        need(0 < len(name.encode()) <= 128 and name not in (".", "..") and name == name.strip() and
-             not re.search(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|]', name), "not a file name: %.80r" % name)
-    for item in lock.get("absent", []):
-        need({"digest", "mediaType", "reason", "size"} <= set(item) <=
-             {"digest", "mediaType", "platform", "reason", "size", "urls"}, "the lock's absent parts")
-        need(item["reason"] in ("platform", "foreign"), "an unknown reason: %.80r" % item["reason"])
+    need(isinstance(lock["images"], list), "the lock's images")
+    check_platforms(lock, "platforms")
+    charts, releases = several(lock, "charts"), several(lock, "releases")
+    for items, check in ((lock["images"], check_image), (charts, check_chart), (releases, check_release),
+                         (several(lock, "files"), check_file), (several(lock, "absent"), check_absent)):
+        for item in items:
+            check(item)
+    check_order("files", [item["name"] for item in lock.get("files", [])])
+    check_order("absent parts", [item["digest"] for item in lock.get("absent", [])])
+    for what, keys in (("charts", [item["archive"]["name"].replace("+", "_") for item in charts]),
+                       ("releases", [(item["namespace"], item["name"]) for item in releases])):
+        need(len(set(keys)) == len(keys), "two %s of the lock have one name" % what)
+    kind_of = lambda entry: entry["annotations"][PREFIX + "kind"]
+    same_entries([entry for entry in head.entries if kind_of(entry) in ("image", "artifact")], lock["images"])
+    chart_entries = [entry for entry in head.entries if kind_of(entry) == "chart"]
+    same_entries(chart_entries, charts)
+    need([entry for entry in head.entries if kind_of(entry) in UNNAMED] == own_entries(lock, chart_entries),
+         "files or releases are others than in the lock")
+    there = lock.get("files", []) + [file for release in releases for file in release.get("values", [])]
+    there = {file["digest"] for file in there + [chart["archive"] for chart in charts]}
+    need(not any(item["digest"] in there for item in lock.get("absent", [])), "a file is there and left out")
     return lock
 
 
@@ -595,8 +746,9 @@ class Members:
         self.sizes, self.kinds, self.types = {}, {}, {}
         self.absent = {item["digest"]: item["size"] for item in lock.get("absent", [])}
         self.missed, self.below, self.first = set(), {}, {}
-        self.order, self.files = [], None
-        self.files_digest = next((entry["digest"] for entry in head.entries if REF_NAME not in entry["annotations"]), None)
+        self.order, self.charts = [], {}
+        for chart in lock.get("charts", []):
+            self.charts.setdefault(chart["digest"], []).append(chart["archive"])
         for digest, size in head.own:
             self.meet(digest, size, OWN)
         for entry in head.entries:
@@ -637,7 +789,9 @@ class Members:
             return
         content = self.stream.blob(digest, self.sizes[digest])
         self.order.append(digest)
-        children, blobs, document = parse_foreign(content, self.types[digest])
+        children, blobs = parse_foreign(content, self.types[digest])
+        for archive in self.charts.get(digest, []):
+            self.check_chart(blobs, archive)
         children = [child for child in children if not self.leaves_out(child)]
         blobs = [blob for blob in blobs if not self.leaves_out(blob)]
         need(not children or depth < 8, "too many indexes below each other")
@@ -647,11 +801,14 @@ class Members:
         for blob in blobs:
             self.meet(blob["digest"], blob["size"], BLOB)
             self.first.setdefault(blob["digest"], blob["mediaType"])
-        if digest == self.files_digest:
-            need(document.get("artifactType") == FILES, "the files are of another type")
-            self.files = document
         for child in children:
             self.visit(child["digest"], depth + 1)
+
+    def check_chart(self, blobs, archive):
+        need(blobs and blobs[0]["mediaType"] == HELM_CONFIG, "a chart is not one of Helm's")
+        found = [blob for blob in blobs[1:] if blob["mediaType"] in HELM_CONTENT]
+        need(len(found) == 1 and all(found[0][name] == archive[name] for name in ("digest", "size")),
+             "a chart has another archive than the lock says")
 
     def content_size(self, top):
         seen, stack = set(), [top]
@@ -663,13 +820,9 @@ class Members:
         return sum(self.sizes[digest] for digest in seen)
 
 
-def check_metadata(head, lock, members):
-    for image in lock["images"]:
-        need(members.content_size(image["digest"]) == image["contentSize"], "contentSize is wrong")
-    if "files" in lock:
-        found = [{"digest": layer["digest"], "name": annotations_of(layer).get(TITLE), "size": layer["size"]}
-                 for layer in members.files["layers"]]
-        need(found == lock["files"], "the files are others than in the lock")
+def check_sizes(lock, members):
+    for item in lock["images"] + lock.get("charts", []):
+        need(members.content_size(item["digest"]) == item["contentSize"], "contentSize is wrong")
 
 
 def frames_of(stream, members, index_json):
@@ -799,7 +952,7 @@ def verify(path, options):
     try:
         lock = parse_lock(head)
         members = Members(head, lock, stream)
-        check_metadata(head, lock, members)
+        check_sizes(lock, members)
     except (KeyError, TypeError, AttributeError) as error:
         raise Refused("a document of the bundle has another form than prescribed: %r" % error)
     frames = frames_of(stream, members, head.index_json)
@@ -819,6 +972,9 @@ def verify(path, options):
         "keys": keys,
         "images": [{"reference": image["reference"], "digest": image["digest"], "contentSize": image["contentSize"]}
                    for image in lock["images"]],
+        "charts": [{"reference": chart["reference"], "digest": chart["digest"], "contentSize": chart["contentSize"],
+                    "archive": chart["archive"]} for chart in lock.get("charts", [])],
+        "releases": lock.get("releases", []),
         "files": lock.get("files", []),
         "absent": lock.get("absent", []),
         "members": own + members.order + members.small + large,
@@ -854,8 +1010,10 @@ def main():
         json.dump(report, sys.stdout, indent=2)
         print()
         return 0
-    for image in report["images"]:
+    for image in report["images"] + report["charts"]:
         print("%s  %s  %d bytes" % (printable(image["reference"]), image["digest"], image["contentSize"]))
+    for release in report["releases"]:
+        print("%s in %s: %s" % tuple(printable(release[name]) for name in ("name", "namespace", "chart")))
     for file in report["files"]:
         print("%s  %s  %d bytes" % (printable(file["name"]), file["digest"], file["size"]))
     for absent in report["absent"]:

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
+    charts,
     contents::{Contents, Member, MemberId, Walk},
     error::BundleError,
     frame::FRAME_CONTENT,
@@ -273,11 +274,15 @@ impl<F: Frames> Untrusted<F> {
     ) -> Result<Accepted<F>, BundleError> {
         let lock = Lock::parse(&self.lock_bytes)?;
         check_lock(&self.root, &lock)?;
+        let charts = charts::by_digest(&lock);
         let absent: HashMap<_, _> = lock.absent.iter().map(|a| (a.digest, a.size)).collect();
         let mut walk = Walk::new(self.own, &self.root, absent.keys().copied())?;
         while let Some(member) = walk.next_document() {
             let content = self.stream.blob(&member.digest, member.size)?;
             let document = walk.supply(&content)?;
+            if let Some(charts) = charts.get(&member.digest) {
+                charts::check(charts, &document)?;
+            }
             visit(&member, walk.media_type(&member), &content, &document);
             for named in document.children().iter().chain(document.blobs()) {
                 if absent
@@ -504,6 +509,10 @@ fn check_own_entries(root: &Root, lock: &Lock) -> Result<(), BundleError> {
     let charts: HashMap<String, &Descriptor> = charts
         .filter_map(|entry| Some((entry.reference.as_ref()?.to_string(), &entry.descriptor)))
         .collect();
+    // Counted first: a lock can name far more of them than a root can list.
+    if of_kind(EntryKind::Release).count() != lock.releases.len() {
+        return differ("other releases");
+    }
     let mut releases = Vec::new();
     for release in &lock.releases {
         let Some(chart) = charts.get(&release.chart) else {
@@ -516,7 +525,9 @@ fn check_own_entries(root: &Root, lock: &Lock) -> Result<(), BundleError> {
         return differ("other releases");
     }
     let values = lock.releases.iter().flat_map(|release| &release.values);
-    let own: HashSet<_> = lock.files.iter().chain(values).map(|f| f.digest).collect();
+    let archives = lock.charts.iter().map(|chart| &chart.archive);
+    let own = lock.files.iter().chain(values).chain(archives);
+    let own: HashSet<_> = own.map(|file| file.digest).collect();
     if lock
         .absent
         .iter()

@@ -3,12 +3,10 @@
 //! It is an artifact in every bundle and the file `bundle.lock` beside a bundle.yaml; both are the
 //! same canonical JSON.
 
-use std::collections::HashSet;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{names::is_dns_name, release::Release};
+use super::{lock_rules, release::Release};
 use crate::oci::{Digest, Platform, canonical_json, canonical_json::CanonicalJsonError};
 
 /// `apiVersion` of the documents of this format.
@@ -264,6 +262,18 @@ pub enum LockError {
     /// The name of a release or a namespace that is none.
     #[error("`{0}` is not the name of a release or a namespace")]
     Name(String),
+    /// The name of a file that no file can have.
+    #[error("`{0}` is not a name for a file")]
+    File(String),
+    /// A chart whose archive has another name than Helm gives it.
+    #[error("the archive of the chart {0} does not have its name and version")]
+    Archive(String),
+    /// Nobody is named who asked for it.
+    #[error("the lock does not say who asked for {0}")]
+    Unasked(String),
+    /// More files than one artifact can hold.
+    #[error("the lock lists more files than one artifact can hold")]
+    TooMany,
     /// Not in the prescribed order.
     #[error("the lock's {0} are not in order, or one is there twice")]
     Order(&'static str),
@@ -288,45 +298,7 @@ impl Lock {
             let shown = format!("{} {}", lock.api_version, lock.kind);
             return Err(LockError::Kind(shown.chars().take(80).collect()));
         }
-        let sorted = |mut keys: Box<dyn Iterator<Item = String> + '_>| {
-            let Some(mut last) = keys.next() else {
-                return true;
-            };
-            keys.all(|key| {
-                let ordered = last < key;
-                last = key;
-                ordered
-            })
-        };
-        let images = lock.images.iter().map(|image| image.reference.clone());
-        let charts = lock.charts.iter().map(|chart| chart.reference.clone());
-        let files = lock.files.iter().map(|file| file.name.clone());
-        let absent = lock.absent.iter().map(|absent| absent.digest.to_string());
-        for (what, in_order) in [
-            ("images", sorted(Box::new(images))),
-            ("charts", sorted(Box::new(charts))),
-            ("files", sorted(Box::new(files))),
-            ("absent parts", sorted(Box::new(absent))),
-        ] {
-            if !in_order {
-                return Err(LockError::Order(what));
-            }
-        }
-        let mut releases = HashSet::new();
-        for Release {
-            name, namespace, ..
-        } in &lock.releases
-        {
-            let wrong = [name, namespace]
-                .into_iter()
-                .find(|name| !is_dns_name(name));
-            if let Some(name) = wrong {
-                return Err(LockError::Name(name.chars().take(80).collect()));
-            }
-            if !releases.insert((namespace, name)) {
-                return Err(LockError::Order("releases"));
-            }
-        }
+        lock_rules::check(&lock)?;
         if lock.to_bytes()? != bytes {
             return Err(LockError::Canonical(CanonicalJsonError::NotCanonical));
         }

@@ -12,6 +12,7 @@
 //!
 //! Nothing here knows a network, a key or a terminal.
 
+mod charts;
 mod contents;
 mod error;
 mod file_archive;
@@ -21,6 +22,7 @@ mod head;
 mod io_at;
 mod layout;
 mod lock;
+mod lock_rules;
 mod names;
 mod packed;
 mod release;
@@ -45,7 +47,7 @@ pub use lock::{
     API_VERSION, Absent, AbsentReason, FetchedDependency, Lock, LockError, LockedChart, LockedFile,
     LockedImage, Metadata as Name, Origin, SourceDigest,
 };
-pub use names::{is_bundle_name, is_bundle_version, is_dns_name};
+pub use names::{is_bundle_name, is_bundle_version, is_dns_name, is_file_name};
 pub use release::{Discover, Release, ReleaseArtifact, Setting};
 pub use root::{
     BundleInfo, Entry, EntryKind, FILES_TYPE, LOCK_TYPE, MAX_METADATA_BYTES, MAX_SIGNATURES,

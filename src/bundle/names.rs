@@ -25,6 +25,19 @@ fn is_word(text: &str, first: impl Fn(u8) -> bool, other: impl Fn(u8) -> bool) -
     text.len() <= LONGEST && text.bytes().next().is_some_and(first) && text.bytes().all(other)
 }
 
+/// Longest name of a carried file, in bytes; every file system has at least this.
+const LONGEST_FILE_NAME: usize = 128;
+
+/// Whether a carried file can have this name (bundle-spec, "Files"): one path component of 1 to 128
+/// bytes that every file system takes.
+pub fn is_file_name(name: &str) -> bool {
+    let allowed = |c: char| !c.is_control() && !"/\\:*?\"<>|".contains(c);
+    !matches!(name, "" | "." | "..")
+        && name.len() <= LONGEST_FILE_NAME
+        && name.trim() == name
+        && name.chars().all(allowed)
+}
+
 /// Whether this is a name as Kubernetes has it (RFC 1123, "subdomain"), of at most 63 bytes: labels
 /// of lower-case letters, digits and inner `-`, with dots between them.
 pub fn is_dns_name(text: &str) -> bool {

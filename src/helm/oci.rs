@@ -18,18 +18,18 @@ use super::{
 use crate::{
     oci::{
         Descriptor, Digest, Document, DocumentKind, MAX_DOCUMENT_BYTES, Reference, Repository,
-        TagOrDigest,
+        TagOrDigest, media_type,
     },
     registry::{Client, PulledManifest, RegistryError},
     request::nearest_few,
 };
 
 /// Media type of a chart's configuration: `Chart.yaml` as JSON.
-pub const CONFIG_MEDIA_TYPE: &str = "application/vnd.cncf.helm.config.v1+json";
+pub const CONFIG_MEDIA_TYPE: &str = media_type::HELM_CONFIG;
 /// Media type of a chart's archive.
-pub const CONTENT_MEDIA_TYPE: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+pub const CONTENT_MEDIA_TYPE: &str = media_type::HELM_CONTENT;
 /// Media type of a chart's archive before Helm 3.7.
-pub const LEGACY_CONTENT_MEDIA_TYPE: &str = "application/tar+gzip";
+pub const LEGACY_CONTENT_MEDIA_TYPE: &str = media_type::HELM_CONTENT_LEGACY;
 /// Media type of a chart's provenance file.
 pub const PROVENANCE_MEDIA_TYPE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
 

@@ -18,6 +18,12 @@ pub const OCI_CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 /// The empty descriptor's type (image-spec 1.1, "Guidance for an Empty Descriptor").
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+/// Configuration of a Helm chart: `Chart.yaml` as JSON.
+pub const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
+/// A packaged Helm chart.
+pub const HELM_CONTENT: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+/// A packaged Helm chart before Helm 3.7.
+pub const HELM_CONTENT_LEGACY: &str = "application/tar+gzip";
 /// YAML (RFC 9512).
 pub const YAML: &str = "application/yaml";
 /// What is in a file about which nothing is known.

@@ -1,9 +1,6 @@
 //! The grammars of names that end up in file names and annotations.
 
-use crate::bundle::{is_bundle_name, is_bundle_version};
-
-/// Longest name of a carried file, in bytes; every file system has at least this.
-const MAX_FILE_NAME: usize = 128;
+use crate::bundle::{is_bundle_name, is_bundle_version, is_file_name};
 
 /// A name against its grammar. The message says what the grammar is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,15 +63,7 @@ pub fn check_bundle_version(version: &str) -> Result<(), NameError> {
 /// # Errors
 /// When it has separators or control characters, is `.` or `..`, or is too long.
 pub fn check_file_name(name: &str) -> Result<(), NameError> {
-    let ok = !name.is_empty()
-        && name.len() <= MAX_FILE_NAME
-        && name != "."
-        && name != ".."
-        && name.trim() == name
-        && !name
-            .chars()
-            .any(|c| c.is_control() || "/\\:*?\"<>|".contains(c));
-    ok.then_some(()).ok_or_else(|| {
+    is_file_name(name).then_some(()).ok_or_else(|| {
         refuse(
             name,
             "a name for a carried file",

@@ -48,6 +48,18 @@ pub(super) struct Fetched {
     pub notes: Vec<String>,
 }
 
+impl Fetched {
+    /// The digest of the archive, by the algorithm that its manifest names it with.
+    pub(super) fn archive_digest(&self) -> Digest {
+        let parts = self.artifact.iter().flat_map(|(_, parts)| parts);
+        let named = parts.filter(|(_, content)| *content == self.archive);
+        let mut named = named.map(|(digest, _)| *digest);
+        named
+            .next()
+            .unwrap_or_else(|| Digest::sha256_of(&self.archive))
+    }
+}
+
 /// Gets charts.
 pub(super) struct Fetcher<'a> {
     client: &'a Client,
@@ -133,7 +145,7 @@ impl<'a> Fetcher<'a> {
             fetched.signed_by = Some(signers.collect::<Vec<_>>().join(", "));
         }
         if let Some(pin) = pin {
-            let found = Digest::sha256_of(&fetched.archive);
+            let found = fetched.archive_digest();
             if found != pin.archive.digest {
                 return Err(ChartFault::Moved {
                     version: pin.version.clone(),

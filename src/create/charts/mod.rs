@@ -246,6 +246,9 @@ impl Charts {
         fetched: &Fetched,
     ) -> Result<ResolvedChart, ChartFault> {
         let metadata = &fetched.chart.metadata;
+        let name = metadata.archive_name();
+        crate::request::check_file_name(&name)
+            .map_err(|error| ChartFault::Name(error.to_string()))?;
         let (descriptor, parts) = match &fetched.artifact {
             Some((descriptor, parts)) => (descriptor.clone(), parts.clone()),
             None => {
@@ -264,8 +267,8 @@ impl Charts {
             locked: LockedChart {
                 app_version: metadata.app_version.clone(),
                 archive: LockedFile {
-                    digest: Digest::sha256_of(&fetched.archive),
-                    name: metadata.archive_name(),
+                    digest: fetched.archive_digest(),
+                    name,
                     size: fetched.archive.len() as u64,
                 },
                 content_size: 0,

@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::{Value, json};
 use sneakernet::{
-    bundle::{AbsentReason, EntryKind},
+    bundle::{
+        AbsentReason, Discover, EntryKind, FetchedDependency, Origin, Release, Setting,
+        SourceDigest,
+    },
     oci::{Algorithm, Digest, media_type},
     trust::SigningKey,
 };
@@ -90,7 +93,8 @@ fn frames() -> Maker {
 }
 
 /// Everything that the format has: an index with absent platforms, an index in an index, Docker's
-/// types, a foreign layer, SHA-512, empty blobs, an artifact, files, and large blobs of all kinds.
+/// types, a foreign layer, SHA-512, empty blobs, an artifact, charts, releases, files, and large blobs of
+/// all kinds.
 pub fn everything() -> Maker {
     let mut maker = Maker::default();
     let platform = |mut descriptor: Value, architecture: &str| {
@@ -169,10 +173,128 @@ pub fn everything() -> Maker {
         &[],
     );
 
+    charts_and_releases(&mut maker);
     maker.file("install.md", b"# How to install\n");
     maker.file("copy of install.md", b"# How to install\n");
     maker.file("empty", b"");
     maker
+}
+
+/// A chart with provenance from a classic repository, an old and large one from a registry, and one from a
+/// directory; a release with several values files, one without any, and one with a large one.
+fn charts_and_releases(maker: &mut Maker) {
+    let chart_config = |maker: &mut Maker, name: &str, version: &str| {
+        let config = json!({"apiVersion": "v2", "name": name, "version": version});
+        maker.blob(media_type::HELM_CONFIG, config.to_string())
+    };
+    let shop = "charts.example.com/stable/shop:1.2.0_build.5";
+    let config = chart_config(maker, "shop", "1.2.0+build.5");
+    let archive = maker.blob(
+        media_type::HELM_CONTENT,
+        "pretends to be the shop's archive",
+    );
+    let provenance = maker.blob(
+        "application/vnd.cncf.helm.chart.provenance.v1.prov",
+        "pretends to be signed",
+    );
+    let layers = vec![archive.clone(), provenance];
+    let manifest = maker.manifest(media_type::OCI_MANIFEST, config, layers);
+    let identity = ("shop", "1.2.0+build.5");
+    maker.chart(shop, &manifest, &archive, identity, |chart| {
+        chart.app_version = Some("2.0".into());
+        chart.provenance = Some("The Shop <shop@example.com> (0123456789ABCDEF)".into());
+        chart.source = "https://charts.example.com/stable/shop".into();
+        chart.source_digest = Some(SourceDigest::Match);
+    });
+    // The old media type, and large: stored, since it ends in `+gzip`.
+    let database = "ghcr.io/team/charts/database:v0.3.1";
+    let config = chart_config(maker, "database", "v0.3.1");
+    let archive = maker.blob(media_type::HELM_CONTENT_LEGACY, vec![0xc4; (1 << 20) + 5]);
+    let layers = vec![archive.clone()];
+    let manifest = maker.manifest(media_type::OCI_MANIFEST, config, layers);
+    let identity = ("database", "v0.3.1");
+    maker.chart(database, &manifest, &archive, identity, |chart| {
+        chart.source = "oci://ghcr.io/team/charts/database".into();
+        chart.requested_by = vec![Origin::File {
+            line: 7,
+            path: "bundle.yaml".into(),
+        }];
+    });
+    let local = "localhost/local:0.1.0";
+    let config = chart_config(maker, "local", "0.1.0");
+    let archive = maker.blob(
+        media_type::HELM_CONTENT,
+        "pretends to be a packaged directory",
+    );
+    let layers = vec![archive.clone()];
+    let manifest = maker.manifest(media_type::OCI_MANIFEST, config, layers);
+    maker.chart(local, &manifest, &archive, ("local", "0.1.0"), |chart| {
+        chart.dependencies = vec![FetchedDependency {
+            digest: Digest::sha256_of(b"cache"),
+            name: "cache".into(),
+            repository: "https://charts.example.com/stable".into(),
+            version: "3.0.0".into(),
+        }];
+    });
+
+    let release = |chart: &str, name: &str, namespace: &str| Release {
+        api_versions: vec![],
+        chart: chart.to_owned(),
+        discover: Discover::Render,
+        kube_version: None,
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        relocate: vec![],
+        values: vec![],
+    };
+    let setting = |path: &str, value: &str| Setting {
+        path: path.to_owned(),
+        value: value.to_owned(),
+    };
+    let values = vec![
+        maker.values("values.yaml", "replicas: 3\n"),
+        maker.values("a site's own.yaml", ""),
+        // The content of a plain file.
+        maker.values("again.yaml", "# How to install\n"),
+    ];
+    let large = maker.values("large.yaml", "# a comment\n".repeat(1 << 17));
+    maker.releases = vec![
+        Release {
+            api_versions: vec!["monitoring.coreos.com/v1".into(), "policy/v1beta1".into()],
+            kube_version: Some("1.31.0".into()),
+            relocate: vec![
+                setting("global.imageRegistry", "{registry}"),
+                setting("installation.imagePath", "{imagePath}"),
+            ],
+            values,
+            ..release(shop, "shop", "shop.prod")
+        },
+        Release {
+            discover: Discover::None,
+            ..release(shop, "shop", "staging")
+        },
+        Release {
+            discover: Discover::RenderWithTests,
+            values: vec![large],
+            ..release(database, "db-1", "shop.prod")
+        },
+    ];
+    let rendered = Origin::Rendered {
+        object: "Deployment/shop.prod/shop".into(),
+        path: "spec.template.spec.containers[0].image".into(),
+        release: "shop".into(),
+        template: "shop/templates/deployment.yaml".into(),
+    };
+    let suggested = Origin::Suggested {
+        path: "values.yaml image".into(),
+        release: "shop".into(),
+    };
+    let operator = Origin::Operator {
+        operator: "quay.io/team/operator:v1".into(),
+        path: "operators.yaml".into(),
+    };
+    let origins = vec![Origin::Argument, rendered, suggested, operator];
+    maker.origins.insert("quay.io/team/app:1.0".into(), origins);
 }
 
 /// The tar stream in a bundle.

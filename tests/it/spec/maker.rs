@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use sneakernet::{
     bundle::{
         API_VERSION, Absent, AbsentReason, BundleInfo, Compressor, Entry, EntryKind, FILES_TYPE,
-        LOCK_TYPE, Lock, LockedFile, LockedImage, Name, Origin, PackedWriter, Plan, Root,
-        SIGNATURE_TYPE, SeekTable, TITLE, Walk, artifact_descriptor, artifact_manifest,
-        root_descriptor,
+        LOCK_TYPE, Lock, LockedChart, LockedFile, LockedImage, Name, Origin, PackedWriter, Plan,
+        Release, Root, SIGNATURE_TYPE, SeekTable, TITLE, Walk, artifact_descriptor,
+        artifact_manifest, root_descriptor,
     },
     oci::{Algorithm, Descriptor, Digest, Hasher, Platform, media_type},
     trust::SigningKey,
@@ -23,6 +23,11 @@ pub struct Maker {
     content: HashMap<Digest, Vec<u8>>,
     entries: Vec<(Entry, Vec<Platform>)>,
     files: Vec<LockedFile>,
+    charts: Vec<LockedChart>,
+    /// How the charts are to be installed, in this order.
+    pub releases: Vec<Release>,
+    /// Who asked for a reference; the command line, where nothing else is said.
+    pub origins: BTreeMap<String, Vec<Origin>>,
     /// What is left out, by digest.
     pub absent: BTreeMap<String, Absent>,
     /// An annotation on the layers of the bundle's own artifacts, where none belongs.
@@ -96,6 +101,52 @@ impl Maker {
         self.entries.push((entry, platforms.collect()));
     }
 
+    /// A chart with this manifest and archive; `edit` says what else the lock says of it.
+    pub fn chart(
+        &mut self,
+        reference: &str,
+        manifest: &Value,
+        archive: &Value,
+        (name, version): (&str, &str),
+        edit: impl FnOnce(&mut LockedChart),
+    ) {
+        self.entry(EntryKind::Chart, reference, manifest, &[]);
+        let (manifest, archive) = (plain(manifest), plain(archive));
+        let mut locked = LockedChart {
+            app_version: None,
+            archive: LockedFile {
+                digest: archive.digest,
+                name: format!("{name}-{version}.tgz"),
+                size: archive.size,
+            },
+            content_size: 0,
+            dependencies: vec![],
+            digest: manifest.digest,
+            media_type: manifest.media_type,
+            name: name.to_owned(),
+            provenance: None,
+            reference: reference.to_owned(),
+            requested_by: vec![Origin::Argument],
+            size: manifest.size,
+            source: format!("./{name}"),
+            source_digest: None,
+            version: version.to_owned(),
+        };
+        edit(&mut locked);
+        self.charts.push(locked);
+        self.charts.sort_by(|a, b| a.reference.cmp(&b.reference));
+    }
+
+    /// A values file, for a release.
+    pub fn values(&mut self, name: &str, content: impl Into<Vec<u8>>) -> LockedFile {
+        let descriptor = plain(&self.blob(media_type::YAML, content));
+        LockedFile {
+            digest: descriptor.digest,
+            name: name.to_owned(),
+            size: descriptor.size,
+        }
+    }
+
     /// A plain file.
     pub fn file(&mut self, name: &str, content: &[u8]) {
         let descriptor = plain(&self.blob(media_type::OCTET_STREAM, content));
@@ -151,6 +202,23 @@ impl Maker {
             };
             self.entries.push((entry, vec![]));
         }
+        for release in &self.releases {
+            let mut entries = self.entries.iter().map(|(entry, _)| entry);
+            let chart = entries.find(|entry| {
+                let reference = entry.reference.as_ref().map(ToString::to_string);
+                reference.as_ref() == Some(&release.chart)
+            });
+            let artifact = release.artifact(&chart.unwrap().descriptor).unwrap();
+            for content in [artifact.manifest, artifact.document] {
+                self.content.insert(Digest::sha256_of(&content), content);
+            }
+            let entry = Entry {
+                kind: EntryKind::Release,
+                reference: None,
+                descriptor: artifact.descriptor,
+            };
+            self.entries.push((entry, vec![]));
+        }
         let metadata = Name {
             name: name.to_owned(),
             version: "1".to_owned(),
@@ -172,8 +240,8 @@ impl Maker {
         };
         root.sort_entries();
         let lock = Lock {
-            charts: Vec::new(),
-            releases: Vec::new(),
+            charts: self.locked_charts(&root),
+            releases: self.releases.clone(),
             api_version: API_VERSION.to_owned(),
             kind: "Lock".to_owned(),
             metadata,
@@ -234,27 +302,49 @@ impl Maker {
     }
 
     fn locked(&self, root: &Root) -> Vec<LockedImage> {
-        let contents = self.walk(Vec::new(), root).finish().unwrap();
+        let sizes = self.content_sizes(root);
         let mut locked = Vec::new();
-        for (entry, top) in root.entries.iter().zip(contents.entries()) {
-            let Some(reference) = &entry.reference else {
+        for entry in &root.entries {
+            if !entry.kind.is_image_or_artifact() {
                 continue;
-            };
-            let sizes = contents.closure(*top).into_iter();
+            }
+            let reference = entry.reference.as_ref().unwrap();
             let of_entry = self.entries.iter().find(|(other, _)| other == entry);
+            let origins = self.origins.get(&reference.to_string());
             locked.push(LockedImage {
                 reference: reference.to_string(),
                 as_written: reference.as_written().to_owned(),
                 media_type: entry.descriptor.media_type.clone(),
                 digest: entry.descriptor.digest,
                 size: entry.descriptor.size,
-                content_size: sizes.map(|id| contents.member(id).size).sum(),
+                content_size: sizes[&entry.descriptor.digest],
                 platforms: of_entry.unwrap().1.clone(),
                 requested_platforms: vec![],
-                requested_by: vec![Origin::Argument],
+                requested_by: origins.cloned().unwrap_or_else(|| vec![Origin::Argument]),
             });
         }
         locked
+    }
+
+    fn locked_charts(&self, root: &Root) -> Vec<LockedChart> {
+        let sizes = self.content_sizes(root);
+        let charts = self.charts.iter().map(|chart| LockedChart {
+            content_size: sizes[&chart.digest],
+            ..chart.clone()
+        });
+        charts.collect()
+    }
+
+    /// Bytes of all that hangs on each entry, itself included.
+    fn content_sizes(&self, root: &Root) -> HashMap<Digest, u64> {
+        let contents = self.walk(Vec::new(), root).finish().unwrap();
+        let size = |id: &u32| contents.member(*id).size;
+        let entries = root.entries.iter().zip(contents.entries());
+        let sizes = entries.map(|(entry, top)| {
+            let held = contents.closure(*top).iter().map(size).sum();
+            (entry.descriptor.digest, held)
+        });
+        sizes.collect()
     }
 
     fn write(&self, plan: &Plan, index_json: &[u8]) -> Vec<u8> {

@@ -75,6 +75,21 @@ fn the_second_reader_accepts_the_golden_bundles() {
         if golden.keys.len() == 2 {
             assert!(report["storedFrames"].as_u64().unwrap() >= 2);
             assert_eq!(report["absent"].as_array().unwrap().len(), 2);
+            let charts = report["charts"].as_array().unwrap().iter();
+            let archives: Vec<_> = charts
+                .map(|c| c["archive"]["name"].as_str().unwrap())
+                .collect();
+            let expected = [
+                "shop-1.2.0+build.5.tgz",
+                "database-v0.3.1.tgz",
+                "local-0.1.0.tgz",
+            ];
+            assert_eq!(archives, expected);
+            let releases = report["releases"].as_array().unwrap().iter();
+            let values: Vec<_> = releases
+                .map(|r| r["values"].as_array().map_or(0, Vec::len))
+                .collect();
+            assert_eq!(values, [3, 0, 1]);
         }
     }
 }

@@ -30,7 +30,7 @@ struct Root {
     /// The version of the format.
     #[schemars(extend("const" = "application/vnd.sneakernet.bundle.v1+json"))]
     artifact_type: String,
-    /// The lock's manifest, then the entries, sorted by reference, files last.
+    /// The lock's manifest, then the entries: sorted by reference, then files, then releases.
     #[schemars(length(min = 1))]
     manifests: Vec<RootDescriptor>,
     /// Always an OCI image index.
@@ -97,12 +97,12 @@ struct RootDescriptor {
 #[schemars(deny_unknown_fields)]
 #[allow(dead_code)]
 struct DescriptorAnnotations {
-    /// The full reference; images and artifacts have one.
+    /// The full reference; images, artifacts and charts have one.
     #[schemars(rename = "org.opencontainers.image.ref.name")]
     #[serde(default, skip_serializing_if = "String::is_empty")]
     ref_name: String,
     /// What it is.
-    #[schemars(rename = "vnd.sneakernet.kind", extend("enum" = ["lock", "image", "artifact", "files"]))]
+    #[schemars(rename = "vnd.sneakernet.kind", extend("enum" = ["lock", "image", "artifact", "chart", "files", "release"]))]
     kind: String,
 }
 
@@ -176,7 +176,8 @@ fn golden_documents_are_valid_and_changed_ones_are_not() {
         for (name, document) in [("root", &root), ("lock", &lock)] {
             let whole = document.as_object().unwrap();
             for key in whole.keys() {
-                let optional = ["platforms", "files", "absent"].contains(&key.as_str());
+                let optional =
+                    ["platforms", "files", "absent", "charts", "releases"].contains(&key.as_str());
                 let mut less = whole.clone();
                 less.remove(key);
                 let verdict = validate(name, &Value::Object(less));
