@@ -1,9 +1,12 @@
-//! The example of Calico Cloud, as its user goes the way: all 41 images of the seed's list from
-//! their three registries into one file, and from that file into a registry behind the gap.
+//! The example of Calico Cloud, as its user goes the way: the chart from its repository and all 41
+//! images from their three registries into one file, from that file into a registry behind the
+//! gap, and from there into a cluster, as far as there is one.
 
 mod arrival;
+mod installation;
 mod isolation;
 mod lock;
+mod nodes;
 mod platforms;
 mod refusals;
 mod walkthrough;
@@ -20,9 +23,10 @@ use tempfile::TempDir;
 
 use crate::support::{
     distribution::{Options, Registry},
+    helm::{HELMS, helm_path},
     pki::TestCa,
     seed::{SeedContent, SeedWorld, WINDOWS_URLS},
-    tools::{Finished, Home, run, run_with, temp_dir},
+    tools::{Finished, Home, find, run, run_with, temp_dir},
 };
 
 /// What `create` calls the bundle of the example.
@@ -66,11 +70,19 @@ impl Project {
     fn bundle<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = self.home.bundle();
         command.current_dir(self.dir()).args(arguments);
+        with_helm(&mut command);
         command
     }
 
     fn run<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Finished {
         run(self.bundle(arguments))
+    }
+}
+
+/// Has the program render charts with a `helm` of the tests, where there is one.
+fn with_helm(command: &mut Command) {
+    if find(HELMS[0]).is_some() {
+        command.env("BUNDLE_HELM", helm_path(HELMS[0]));
     }
 }
 

@@ -55,7 +55,7 @@ fn the_seed_world_holds_all_references_on_loopback() {
     assert!((40 << 20..90 << 20).contains(&total), "{total} bytes");
 
     // A mirror is no way around the login.
-    assert_eq!(world.mirrors().len(), 6);
+    assert_eq!(world.mirrors().len(), 10);
     let home = Home::new();
     let place = format!("docker://{}/tigera/operator:v1.29.4", world.quay.host());
     let manifest = || {

@@ -14,7 +14,7 @@ use crate::support::{
 
 #[test]
 fn all_images_arrive_byte_for_byte_and_nothing_is_sent_twice() {
-    require!("docker-registry", "htpasswd", "skopeo");
+    require!("docker-registry", "htpasswd", "skopeo", "helm3");
     let carried = Carried::get();
     let private = Private::start();
     let home = Home::new();
@@ -105,7 +105,7 @@ fn assert_receipt(receipt: &Value, private: &Private, images: &[SeedImage]) {
 
 #[test]
 fn a_pipe_is_as_good_as_a_file() {
-    require!("docker-registry");
+    require!("docker-registry", "helm3");
     let carried = Carried::get();
     let registry = open_registry();
     let home = Home::new();
@@ -123,7 +123,7 @@ fn a_pipe_is_as_good_as_a_file() {
 
 #[test]
 fn last2_makes_the_names_that_the_loop_of_the_seed_makes() {
-    require!("docker-registry", "sed");
+    require!("docker-registry", "sed", "helm3");
     let carried = Carried::get();
     let registry = open_registry();
     let home = Home::new();
@@ -153,7 +153,7 @@ fn last2_makes_the_names_that_the_loop_of_the_seed_makes() {
 
 #[test]
 fn a_registry_without_foreign_layers_is_told_which_setting_permits_them() {
-    require!("docker-registry");
+    require!("docker-registry", "helm3");
     let carried = Carried::get();
     let registry = Registry::start(Options::default());
     let home = Home::new();

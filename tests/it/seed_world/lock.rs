@@ -2,6 +2,7 @@
 
 use super::{BUNDLE, Project};
 use crate::support::{
+    calico_cloud::INSTALLER,
     distribution::{Options, Registry},
     images::{Family, sample, sample_index},
     seed::SeedWorld,
@@ -10,7 +11,7 @@ use crate::support::{
 
 #[test]
 fn a_plan_is_the_bundle_before_it_is_made() {
-    require!("docker-registry");
+    require!("docker-registry", "helm3");
     let world = SeedWorld::on_loopback();
     let project = Project::new();
     world.log_in(&project.home);
@@ -27,7 +28,11 @@ fn a_plan_is_the_bundle_before_it_is_made() {
         let name = format!("{}/{}:{}", seed.host, seed.repository, seed.tag);
         let line = shown.lines().find(|line| line.starts_with(&name));
         let line = line.unwrap_or_else(|| panic!("{name}: {plan:?}"));
-        assert!(line.contains("images.txt:"), "who asked for it: {line}");
+        let asked = match seed.written.as_str() {
+            INSTALLER => "bundle.yaml:14",
+            _ => "images.txt:",
+        };
+        assert!(line.contains(asked), "who asked for it: {line}");
     }
     let windows = shown.lines().find(|line| line.starts_with("absent"));
     assert!(windows.is_some_and(|line| line.contains("https://mcr.microsoft.com/")));

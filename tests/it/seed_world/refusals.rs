@@ -10,7 +10,7 @@ use crate::support::{
 
 #[test]
 fn without_a_login_all_references_that_want_one_are_listed() {
-    require!("docker-registry");
+    require!("docker-registry", "helm3");
     let world = SeedWorld::on_loopback();
     let project = Project::new();
     let before = project.files();
@@ -35,7 +35,7 @@ fn without_a_login_all_references_that_want_one_are_listed() {
 
 #[test]
 fn the_hint_names_the_registry_by_its_real_name() {
-    require!("docker-registry", "root");
+    require!("docker-registry", "root", "helm3");
     let netns = NetNs::new();
     let ca = TestCa::new();
     let _world = SeedWorld::inside(&netns, &ca);
@@ -68,7 +68,7 @@ fn assert_lists_all_of_quay(message: &str) {
 
 #[test]
 fn a_misspelled_tag_is_told_with_the_tags_that_are_like_it() {
-    require!("docker-registry");
+    require!("docker-registry", "helm3");
     let world = SeedWorld::on_loopback();
     let project = Project::new();
     world.log_in(&project.home);

@@ -8,6 +8,7 @@
 
 pub mod attempt;
 pub mod background;
+pub mod calico_cloud;
 pub mod containerd;
 pub mod distribution;
 pub mod embedded;
@@ -23,6 +24,7 @@ pub mod samples;
 pub mod scripted;
 pub mod seed;
 pub mod shown;
+pub mod static_server;
 pub mod tls_listener;
 pub mod token_service;
 pub mod tools;

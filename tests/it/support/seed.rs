@@ -1,5 +1,5 @@
 //! The world of the seed: what quay.io, us-docker.pkg.dev and docker.io hold for an installation of
-//! Calico Cloud, as registries on loopback.
+//! Calico Cloud, as registries on loopback, and the repository with its chart.
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +11,7 @@ use sneakernet::oci::{Digest, Reference};
 use tempfile::TempDir;
 
 use super::{
+    calico_cloud,
     distribution::{Options, Registry},
     images::{
         Compression, Family, Image, ImageBuilder, Layer, Platform, attestation, index, index_with,
@@ -18,6 +19,7 @@ use super::{
     netns::NetNs,
     pki::TestCa,
     pusher::{Access, Authorization},
+    static_server::StaticServer,
     token_service::{self, Anonymous, TokenService},
     tools::{Home, temp_dir},
 };
@@ -38,20 +40,22 @@ pub fn list_path() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/calico-cloud/images.txt")
 }
 
-/// The references of the list, as written there.
+/// All 41 references: the installer, which `bundle.yaml` names, and those of the list, as written
+/// there.
 pub fn references() -> Vec<String> {
     let text = std::fs::read_to_string(list_path()).expect("the list of the example");
-    text.lines()
+    let listed = text
+        .lines()
         .map(|line| line.split('#').next().unwrap_or_default().trim())
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect()
+        .filter(|line| !line.is_empty());
+    let installer = std::iter::once(calico_cloud::INSTALLER);
+    installer.chain(listed).map(str::to_owned).collect()
 }
 
-/// An image of the list.
+/// An image of the seed.
 #[derive(Clone, Debug)]
 pub struct SeedImage {
-    /// As it is written in the list.
+    /// As it is written by whoever asks for it.
     pub written: String,
     /// The registry, `docker.io` where the list names none.
     pub host: String,
@@ -127,12 +131,20 @@ pub struct SeedWorld {
     pub quay_tokens: TokenService,
     /// The token service of docker.io.
     pub hub_tokens: TokenService,
+    /// The repository of charts at installer.calicocloud.io.
+    pub charts: StaticServer,
+    // With the certificate of the authority, on loopback.
+    ca_dir: Option<TempDir>,
 }
 
 impl SeedWorld {
-    /// The world on free loopback ports, over plain HTTP; see [`SeedWorld::mirrors`].
+    /// The world on free loopback ports, the registries over plain HTTP and the charts over TLS;
+    /// see [`SeedWorld::mirrors`].
     pub fn on_loopback() -> Self {
         let content = SeedContent::get();
+        let (ca, ca_dir) = (TestCa::new(), temp_dir("seed-ca"));
+        ca.write_to(ca_dir.path());
+        let charts = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let quay_tokens = TokenService::start(quay_token_options());
         let hub_tokens = TokenService::start(hub_token_options());
         let options = |host: &str| options(&content, host);
@@ -148,12 +160,14 @@ impl SeedWorld {
             }),
             quay_tokens,
             hub_tokens,
+            charts: charts_at(charts, &ca, "127.0.0.1"),
+            ca_dir: Some(ca_dir),
             content,
         }
     }
 
     /// The addresses of the world inside a network namespace, and their names.
-    pub const NAMES: [(&str, &str); 5] = [
+    pub const NAMES: [(&str, &str); 6] = [
         ("127.0.1.1", "quay.io"),
         ("127.0.1.2", "us-docker.pkg.dev"),
         (
@@ -162,6 +176,7 @@ impl SeedWorld {
         ),
         ("127.0.1.4", "auth.quay.io"),
         ("127.0.1.5", "auth.docker.io"),
+        ("127.0.1.6", calico_cloud::HOST),
     ];
 
     /// The world inside a network namespace, over TLS with certificates of `ca`, under the names
@@ -197,19 +212,29 @@ impl SeedWorld {
             }),
             quay_tokens,
             hub_tokens,
+            charts: charts_at(netns.listen("127.0.1.6:443"), ca, calico_cloud::HOST),
+            ca_dir: None,
             content,
         }
     }
 
-    /// The arguments that send `create` to loopback for the three hosts.
+    /// The arguments that send `create` to loopback for the four hosts.
     pub fn mirrors(&self) -> Vec<String> {
-        [(QUAY, &self.quay), (GOOGLE, &self.google), (HUB, &self.hub)]
+        let charts = self.charts.address().to_string();
+        let places = [
+            (QUAY, self.quay.host()),
+            (GOOGLE, self.google.host()),
+            (HUB, self.hub.host()),
+            (calico_cloud::HOST, charts.as_str()),
+        ];
+        let mirrors = places
             .into_iter()
-            .flat_map(|(host, registry)| {
-                let mirror = format!("{host}={}", registry.host());
-                ["--mirror".to_owned(), mirror]
-            })
-            .collect()
+            .flat_map(|(host, place)| ["--mirror".to_owned(), format!("{host}={place}")]);
+        let ca_file = self.ca_dir.iter().flat_map(|dir| {
+            let file = dir.path().join("ca.crt").display().to_string();
+            ["--ca-file".to_owned(), file]
+        });
+        mirrors.chain(ca_file).collect()
     }
 
     /// Writes the login of [`USER`] for quay.io, and for the place where it stands on loopback.
@@ -232,6 +257,10 @@ impl SeedWorld {
             ..registry.access()
         }
     }
+}
+
+fn charts_at(listener: std::net::TcpListener, ca: &TestCa, name: &str) -> StaticServer {
+    StaticServer::start(listener, ca.issue(&[name]), calico_cloud::repository())
 }
 
 fn options(content: &SeedContent, host: &str) -> Options {
