@@ -1,4 +1,9 @@
 //! Charts, with the real `helm` of both major versions.
 
+mod broken_repositories;
+mod classic;
+mod local;
+mod provenance;
+mod registry;
 mod render;
 mod sandbox;

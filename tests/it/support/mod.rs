@@ -8,6 +8,7 @@
 
 pub mod attempt;
 pub mod background;
+pub mod chart_repository;
 pub mod containerd;
 pub mod distribution;
 pub mod embedded;
@@ -16,12 +17,14 @@ pub mod helm;
 pub mod images;
 pub mod netns;
 pub mod pki;
+pub mod publisher;
 pub mod pusher;
 pub mod random;
 pub mod recording;
 pub mod samples;
 pub mod scripted;
 pub mod seed;
+pub mod shop;
 pub mod shown;
 pub mod tls_listener;
 pub mod token_service;
