@@ -222,7 +222,7 @@ impl SourceError {
                 ..
             } if source.is_denied() => Some(
                 "the archive is on another server than the index, which is not shown the credentials of the \
-                 repository unless passing them on is permitted"
+                 repository; --pass-credentials shows them (`passCredentials: true` in bundle.yaml)"
                     .to_owned(),
             ),
             Self::Registry {
@@ -255,7 +255,7 @@ impl SourceError {
             },
             Self::IndexDigest { .. } => Some(
                 "the archive or the index was changed since: ask the publisher; or, once you have looked at the \
-                 archive, permit the mismatch for this chart"
+                 archive, take it: --allow-digest-mismatch (`allowDigestMismatch: true` in bundle.yaml)"
                     .to_owned(),
             ),
             Self::NotAChart { .. } => {

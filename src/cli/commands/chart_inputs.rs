@@ -11,13 +11,16 @@ use crate::{
     request::{ChartArguments, ImageTemplate, RequestBuilder},
 };
 
+/// The heading of these options in a help text. (`next_help_heading` would go on behind them.)
+const HEADING: &str = "Chart options";
+
 /// A chart, how it is to be installed, and how its images are found.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Chart options")]
 pub struct ChartArgs {
     /// Take this chart and the images that it installs: NAME with --repo, oci://HOST/PATH/NAME, a
     /// directory or a .tgz; may be repeated
     #[arg(
+        help_heading = HEADING,
         long,
         value_name = "CHART",
         env = "BUNDLE_CHART",
@@ -25,10 +28,11 @@ pub struct ChartArgs {
     )]
     pub chart: Vec<String>,
     /// The repository of --chart: https://… or oci://…
-    #[arg(long, value_name = "URL", env = "BUNDLE_REPO", requires = "chart")]
+    #[arg(help_heading = HEADING, long, value_name = "URL", env = "BUNDLE_REPO", requires = "chart")]
     pub repo: Option<String>,
     /// The version of --chart, or a constraint as `helm` takes it [default: the newest stable one]
     #[arg(
+        help_heading = HEADING,
         long,
         value_name = "VERSION",
         env = "BUNDLE_CHART_VERSION",
@@ -37,6 +41,7 @@ pub struct ChartArgs {
     pub version: Option<String>,
     /// Values that the chart will be installed with; may be repeated, the last one wins
     #[arg(
+        help_heading = HEADING,
         long,
         value_name = "FILE",
         env = "BUNDLE_VALUES",
@@ -45,10 +50,11 @@ pub struct ChartArgs {
     )]
     pub values: Vec<PathBuf>,
     /// The name of the release [default: the chart's name]
-    #[arg(long, value_name = "NAME", env = "BUNDLE_RELEASE", requires = "chart")]
+    #[arg(help_heading = HEADING, long, value_name = "NAME", env = "BUNDLE_RELEASE", requires = "chart")]
     pub release: Option<String>,
     /// The namespace that the chart will be installed into [default: default]
     #[arg(
+        help_heading = HEADING,
         long,
         value_name = "NAME",
         env = "BUNDLE_NAMESPACE",
@@ -56,10 +62,11 @@ pub struct ChartArgs {
     )]
     pub namespace: Option<String>,
     /// The Kubernetes version to render charts for [default: that of `helm`]
-    #[arg(long, value_name = "VERSION", env = "BUNDLE_KUBE_VERSION")]
+    #[arg(help_heading = HEADING, long, value_name = "VERSION", env = "BUNDLE_KUBE_VERSION")]
     pub kube_version: Option<String>,
     /// An API version that the cluster has, such as monitoring.coreos.com/v1; may be repeated
     #[arg(
+        help_heading = HEADING,
         long,
         value_name = "VERSION",
         env = "BUNDLE_API_VERSIONS",
@@ -68,31 +75,31 @@ pub struct ChartArgs {
     )]
     pub api_versions: Vec<String>,
     /// How the images of --chart are found: `render` it with helm, or `none`: they are listed
-    #[arg(long, value_name = "HOW", env = "BUNDLE_DISCOVER", requires = "chart")]
+    #[arg(help_heading = HEADING, long, value_name = "HOW", env = "BUNDLE_DISCOVER", requires = "chart")]
     #[arg(value_parser = ["render", "none"], default_value = "render")]
     pub discover: String,
     /// Take the images of the chart's test hooks too
-    #[arg(long, env = "BUNDLE_TESTS", value_parser = values::switch, requires = "chart")]
+    #[arg(help_heading = HEADING, long, env = "BUNDLE_TESTS", value_parser = values::switch, requires = "chart")]
     pub tests: bool,
     /// Take the images too that charts only suggest: in values that are switched off, in annotations
-    #[arg(long, env = "BUNDLE_INCLUDE_SUGGESTED", value_parser = values::switch)]
+    #[arg(help_heading = HEADING, long, env = "BUNDLE_INCLUDE_SUGGESTED", value_parser = values::switch)]
     pub include_suggested: bool,
     /// Carry values that look like secrets; without FIELD all of them, else those of that path
     /// (`a.b`, `a.*`); may be repeated
-    #[arg(long, value_name = "FIELD", num_args = 0..=1, require_equals = true)]
+    #[arg(help_heading = HEADING, long, value_name = "FIELD", num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "", value_delimiter = ',')]
     pub allow_secrets: Vec<String>,
     /// Take archives that have not the digest that their repository's index says
-    #[arg(long, requires = "chart")]
+    #[arg(help_heading = HEADING, long, requires = "chart")]
     pub allow_digest_mismatch: bool,
     /// Send the repository's credential to other hosts too, where its index points there
-    #[arg(long, requires = "chart")]
+    #[arg(help_heading = HEADING, long, requires = "chart")]
     pub pass_credentials: bool,
     /// Check the provenance of every chart with the OpenPGP keys in this file
-    #[arg(long, value_name = "FILE", env = "BUNDLE_KEYRING")]
+    #[arg(help_heading = HEADING, long, value_name = "FILE", env = "BUNDLE_KEYRING")]
     pub keyring: Option<PathBuf>,
     /// The `helm` that renders charts, 3.12 or later [default: the one in PATH]
-    #[arg(long, value_name = "PATH", env = "BUNDLE_HELM")]
+    #[arg(help_heading = HEADING, long, value_name = "PATH", env = "BUNDLE_HELM")]
     pub helm: Option<PathBuf>,
 }
 

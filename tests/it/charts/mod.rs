@@ -1,5 +1,10 @@
 //! Charts, with the real `helm` of both major versions.
 
+mod broken_repositories;
+mod classic;
+mod local;
+mod provenance;
+mod registry;
 mod render;
 mod sandbox;
 mod signed;

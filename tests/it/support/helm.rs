@@ -101,6 +101,16 @@ impl ChartFiles {
         }
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its version.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
     /// Adds lines to `Chart.yaml`.
     #[must_use]
     pub fn metadata(mut self, lines: &str) -> Self {
