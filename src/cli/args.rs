@@ -20,10 +20,11 @@ use super::{
     values,
 };
 
-/// Carry container images across an air gap in one signed, seekable OCI archive
+/// Carry container images and Helm charts across an air gap in one signed, seekable OCI archive
 ///
-/// On a connected host, `bundle create` packs images into ONE signed file. Behind the air gap,
-/// `bundle load` checks the signature and pushes everything into the registry there.
+/// On a connected host, `bundle create` packs images and charts into ONE signed file. Behind the
+/// air gap, `bundle load` checks the signature, pushes everything into the registry there, and
+/// hands over what `helm install` needs.
 #[derive(Debug, Parser)]
 #[command(name = "bundle", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Cli {

@@ -26,10 +26,10 @@ use crate::{
     request::Request,
 };
 
-/// Pack images into one signed bundle
+/// Pack images and charts into one signed bundle
 ///
-/// Resolves every image to its digest, writes and signs the list of all, and downloads what is in
-/// it. Either all of it is in the bundle or there is no bundle. A run that was interrupted goes on
+/// Renders every chart to find the images that it installs, resolves every image to its digest,
+/// writes and signs the list of all, and downloads what is in it. Either all of it is in the bundle or there is no bundle. A run that was interrupted goes on
 /// where it stopped when it is started again.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
@@ -37,6 +37,8 @@ Examples:
   bundle create -f bundle.yaml --key cosign.key
   bundle create --images-from images.txt --platform linux/amd64 \\
       --key cosign.key -o calico.bundle.tar.zst
+  bundle create --chart web --repo https://charts.example.com --version ~1.2 \\
+      --values values.yaml --key cosign.key -o web.bundle.tar.zst
   bundle create --image alpine --key cosign.key -o - \\
       | ssh gateway 'cat > alpine.bundle.tar.zst'
 
@@ -48,6 +50,13 @@ bundle.yaml:
   images:
     - {from: images.txt}
     - alpine:3.12.1
+  charts:
+    - name: web
+      repo: https://charts.example.com
+      version: ~1.2
+      values: [values.yaml]
+      images: [\"quay.io/web/agent:{chart.appVersion}\"]
+    - {chart: oci://ghcr.io/org/charts/db, version: 2.0.1}
   files: [install.md]")]
 pub struct CreateArgs {
     /// What goes in.
