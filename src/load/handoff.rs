@@ -3,7 +3,9 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
+    fs,
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
@@ -456,7 +458,15 @@ fn write(directory: &Path, files: &[HandoffFile]) -> Result<(), LoadError> {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory).map_err(failed(directory))?;
         }
-        fs::write(&path, &file.content).map_err(failed(&path))?;
+        // Values may hold what only their owner should read.
+        let mode = if file.path.starts_with("values") { 0o600 } else { 0o644 };
+        fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&path)
+            .and_then(|mut opened| opened.write_all(&file.content))
+            .map_err(failed(&path))?;
     }
     let made = work.keep();
     let replace = || -> io::Result<()> {
