@@ -12,6 +12,7 @@ mod charts;
 mod error;
 mod files;
 mod output;
+mod plan_report;
 mod resolve;
 mod small;
 mod source;
@@ -23,6 +24,7 @@ pub use assemble::{Assembled, TOOL};
 pub use charts::{Advice, ChartFault, ChartOptions, NotRelocatable, ResolvedChart, Suggested};
 pub use error::{CreateError, Unresolved};
 use output::{Output, Resume};
+pub use plan_report::{FixedImage, ImagePlace, PlanReport, SuggestedImage};
 pub use resolve::{Resolved, ResolvedImage};
 
 use crate::{

@@ -1,0 +1,93 @@
+//! What `plan --format json` prints: the lock, and what is not certain.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::Planned;
+use crate::{bundle::Lock, helm::discover::Place};
+
+/// A plan, for other programs.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlanReport {
+    /// What a bundle would hold.
+    #[serde(flatten)]
+    pub lock: Lock,
+    /// Images that charts only suggest and the bundle does not hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub suggested: Vec<SuggestedImage>,
+    /// Images that no value of their chart brings to another registry: nodes need a mirror.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub not_relocatable: Vec<FixedImage>,
+    /// Operators that make pods of images which nothing lists, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub operators: Vec<String>,
+}
+
+/// An image that a chart names where nothing is certain.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct SuggestedImage {
+    /// The image.
+    pub reference: String,
+    /// The release.
+    pub release: String,
+    /// Where it is named: `values.yaml image`.
+    pub from: String,
+}
+
+/// An image whose name no value decides.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FixedImage {
+    /// The image.
+    pub reference: String,
+    /// The release.
+    pub release: String,
+    /// Where it is named.
+    pub places: Vec<ImagePlace>,
+}
+
+/// A place in what a chart renders.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct ImagePlace {
+    /// The template that makes the object; empty where that is not known.
+    pub template: String,
+    /// The object: `Deployment/NAMESPACE/NAME`.
+    pub object: String,
+    /// The field in it: `spec.template.spec.containers[0].image`.
+    pub path: String,
+}
+
+impl PlanReport {
+    /// The report of a plan.
+    pub fn of(planned: &Planned) -> Self {
+        let advice = &planned.advice;
+        let suggested = advice.suggested.iter().map(|suggested| SuggestedImage {
+            reference: suggested.reference.to_string(),
+            release: suggested.release.clone(),
+            from: suggested.from.clone(),
+        });
+        let fixed = advice.not_relocatable.iter().flat_map(|found| {
+            found.strays.iter().map(|stray| FixedImage {
+                reference: stray.reference.to_string(),
+                release: found.release.clone(),
+                places: stray.places.iter().map(ImagePlace::of).collect(),
+            })
+        });
+        Self {
+            lock: planned.lock.clone(),
+            suggested: suggested.collect(),
+            not_relocatable: fixed.collect(),
+            operators: advice.operators.clone(),
+        }
+    }
+}
+
+impl ImagePlace {
+    fn of(place: &Place) -> Self {
+        Self {
+            template: place.template.clone(),
+            object: place.object.clone(),
+            path: place.field.clone(),
+        }
+    }
+}
