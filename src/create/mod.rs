@@ -12,6 +12,7 @@ mod charts;
 mod error;
 mod files;
 mod output;
+mod plan_report;
 mod resolve;
 mod small;
 mod source;
@@ -25,6 +26,7 @@ pub use charts::{
 };
 pub use error::{CreateError, Unresolved};
 use output::{Output, Resume};
+pub use plan_report::{FixedImage, ImagePlace, PlanReport, SuggestedImage};
 pub use resolve::{Resolved, ResolvedImage};
 
 use crate::{

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use serde::Serialize;
-use serde_json::json;
 
 use super::{inputs::InputArgs, lock_file};
 use crate::{
@@ -19,7 +17,7 @@ use crate::{
         table::{Align, Table},
         values,
     },
-    create::{self, Advice, Planned, Suggested, Unsure},
+    create::{self, Advice, PlanReport, Suggested, Unsure},
     human,
     oci::Platform,
     registry::ProxyUse,
@@ -88,7 +86,7 @@ pub async fn run(args: PlanArgs, context: &Context) -> Result<(), CliError> {
         return compare(&lock_file::read(path)?, lock, &escape_path(path));
     }
     match context.format {
-        Format::Json => context.output.json(&PlannedJson::of(&planned))?,
+        Format::Json => context.output.json(&PlanReport::of(&planned))?,
         Format::Table => {
             show(lock, size, &context.output)?;
             show_advice(&planned.advice, &context.output)?;
@@ -194,75 +192,13 @@ fn show_advice(advice: &Advice, output: &Output) -> Result<(), CliError> {
             ))?;
         }
     }
+    for list in &advice.unreadable {
+        output.warn(&format!("a list of images in a chart cannot be read: {list}"));
+    }
     for operator in &advice.operators {
         output.warn(operator);
     }
     Ok(())
-}
-
-/// What `--format json` prints: the lock, and what is not certain.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct PlannedJson<'a> {
-    #[serde(flatten)]
-    lock: &'a Lock,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    suggested: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unsure: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    not_relocatable: Vec<serde_json::Value>,
-    #[serde(skip_serializing_if = "<[String]>::is_empty")]
-    operators: &'a [String],
-}
-
-impl<'a> PlannedJson<'a> {
-    fn of(planned: &'a Planned) -> Self {
-        let suggested = planned.advice.suggested.iter().map(|suggested| {
-            json!({
-                "reference": suggested.reference.to_string(),
-                "release": suggested.release,
-                "from": suggested.from,
-            })
-        });
-        let unsure = planned
-            .advice
-            .unsure
-            .iter()
-            .map(|Unsure { release, unsure }| {
-                json!({
-                    "text": unsure.text,
-                    "release": release,
-                    "template": unsure.place.template,
-                    "object": unsure.place.object,
-                    "path": unsure.place.field,
-                    "why": unsure.why,
-                })
-            });
-        let fixed = planned.advice.not_relocatable.iter().flat_map(|found| {
-            found.strays.iter().map(|stray| {
-                let places = stray.places.iter().map(|place| {
-                    json!({
-                        "template": place.template,
-                        "object": place.object,
-                        "path": place.field,
-                    })
-                });
-                json!({
-                    "reference": stray.reference.to_string(),
-                    "release": found.release,
-                    "places": places.collect::<Vec<_>>(),
-                })
-            })
-        });
-        Self {
-            lock: &planned.lock,
-            suggested: suggested.collect(),
-            unsure: unsure.collect(),
-            not_relocatable: fixed.collect(),
-            operators: &planned.advice.operators,
-        }
-    }
 }
 
 /// The cell with the platforms of an image; the system is left out where it is Linux.

@@ -7,6 +7,8 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Value, json};
 use sneakernet::{
     bundle::Lock,
+    create::PlanReport,
+    handoff::record::Record,
     inspect::Inspection,
     load::Receipt,
     oci::{Digest, Reference},
@@ -15,6 +17,7 @@ use sneakernet::{
 use super::{committed, golden, spec_file};
 use crate::support::{
     distribution::{Options, Registry},
+    helm::{ChartFiles, helm_path},
     images::{Family, sample_index},
     tools::{Home, require},
 };
@@ -128,6 +131,14 @@ fn all() -> BTreeMap<&'static str, Value> {
         (
             "inspection",
             schema_of::<Inspection>("inspection", "Output of bundle inspect --format json"),
+        ),
+        (
+            "plan",
+            schema_of::<PlanReport>("plan", "Output of bundle plan --format json"),
+        ),
+        (
+            "handoff",
+            schema_of::<Record>("handoff", "handoff.json of a hand-off directory"),
         ),
     ])
 }
@@ -266,4 +277,104 @@ fn what_the_program_prints_and_writes_is_valid() {
         receipt["images"][0]["tag"] = json!("gone");
         assert!(validate("receipt", &receipt).is_err());
     }
+}
+
+/// The chart of the test below: a Deployment of one image of `registry`.
+fn shop(registry: &str) -> ChartFiles {
+    let deployment = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  \
+        selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    \
+        spec:\n      containers:\n      - name: web\n        \
+        image: \"{{ .Values.registry }}/team/app:1\"\n";
+    ChartFiles::new("shop", "1.0.0+build.5")
+        .metadata("appVersion: \"2.0\"\n")
+        .file(
+            "values.yaml",
+            &format!("registry: {registry}\nreplicas: 1\n"),
+        )
+        .file("templates/web.yaml", deployment)
+}
+
+#[test]
+fn what_the_program_says_of_charts_is_valid() {
+    require!("docker-registry", "helm4");
+    let registry = Registry::start(Options::default());
+    let image = sample_index(6, Family::Oci);
+    registry.client().push("team/app", "1", &image);
+    let home = Home::new();
+    home.run_bundle(["keygen", "--no-password"]).success();
+    shop(&registry.host()).write_to(home.path());
+    fs::write(home.path().join("mine.yaml"), "replicas: 3\n").unwrap();
+    let spec = "apiVersion: sneakernet/v1\nkind: Bundle\nmetadata: {name: shop, version: \"1\"}\n\
+        charts:\n- chart: ./shop\n  namespace: market\n  values: [mine.yaml]\n  \
+        kubeVersion: 1.31.0\n  apiVersions: [monitoring.coreos.com/v1]\n  \
+        relocate: {registry: \"{registry}\"}\n- chart: ./shop\n  release: second\n  discover: none\n";
+    fs::write(home.path().join("bundle.yaml"), spec).unwrap();
+    let helm = helm_path("helm4").display().to_string();
+    let run = |arguments: &[&str]| {
+        let mut command = home.bundle();
+        command.args(arguments).env("BUNDLE_HELM", &helm);
+        crate::support::tools::run(command).success()
+    };
+    let plan = run(&["plan", "-f", "bundle.yaml", "--format", "json"]).json();
+    validate("plan", &plan).unwrap();
+    let lock = fs::read(home.path().join("bundle.lock")).unwrap();
+    let lock: Value = serde_json::from_slice(&lock).unwrap();
+    validate("lock", &lock).unwrap();
+    assert_eq!(plan["charts"], lock["charts"]);
+    assert_eq!(lock["images"][0]["requestedBy"][0]["kind"], "rendered");
+    assert_eq!(lock["releases"].as_array().unwrap().len(), 2);
+    assert_eq!(lock["charts"].as_array().unwrap().len(), 1);
+    run(&["create", "--key", "cosign.key", "-o", "a.zst"]);
+    let raw = |what: &str| run(&["inspect", "a.zst", "--raw", what]).json();
+    validate("root", &raw("root")).unwrap();
+    validate("lock", &raw("lock")).unwrap();
+    let inspection = run(&["inspect", "a.zst", "--format", "json"]).json();
+    validate("inspection", &inspection).unwrap();
+    assert_eq!(inspection["charts"], raw("lock")["charts"]);
+    assert_eq!(inspection["releases"], lock["releases"]);
+    let shown = run(&["inspect", "a.zst"]).text();
+    for line in [
+        "1 image, 1 chart",
+        "chart      shop 1.0.0+build.5",
+        "release    shop in market   localhost/shop:1.0.0_build.5   values mine.yaml",
+        "release    second in default",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+
+    let destination = format!("{}/mirror", registry.host());
+    let load = [
+        "load",
+        "a.zst",
+        "--key",
+        "cosign.pub",
+        "--to",
+        &destination,
+        "--receipt",
+        "receipt.json",
+        "--handoff",
+        "handed",
+        "--format",
+        "json",
+    ];
+    let loaded = run(&load).json();
+    let receipt = fs::read(home.path().join("receipt.json")).unwrap();
+    let receipt: Value = serde_json::from_slice(&receipt).unwrap();
+    validate("receipt", &receipt).unwrap();
+    assert_eq!(
+        receipt["charts"][0]["source"],
+        "localhost/shop:1.0.0_build.5"
+    );
+    assert_eq!(loaded["charts"], receipt["charts"]);
+    let record = fs::read(home.path().join("handed/handoff.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    validate("handoff", &record).unwrap();
+    for key in record.as_object().unwrap().keys() {
+        let mut less = record.clone();
+        less.as_object_mut().unwrap().remove(key);
+        assert!(validate("handoff", &less).is_err(), "without {key}");
+    }
+    let mut more = record;
+    more["releases"][0]["password"] = json!("x");
+    assert!(validate("handoff", &more).is_err());
 }

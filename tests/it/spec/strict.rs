@@ -9,7 +9,10 @@ use super::{
     maker::Made,
     spec_file,
 };
-use crate::support::tools::{Home, require, run};
+use crate::support::{
+    forge::Forge,
+    tools::{Home, require, run},
+};
 
 /// Asserts that neither reader accepts a bundle that is signed well.
 #[track_caller]
@@ -74,6 +77,35 @@ fn the_lock_knows_the_size_of_what_it_leaves_out() {
     let mut maker = everything();
     maker.absent.values_mut().next().unwrap().size += 1;
     both_refuse("another size", &maker.make("odd", &[key("golden")]));
+}
+
+#[test]
+fn forged_charts_and_releases_are_refused_by_both() {
+    require!("python3", "zstd", "openssl");
+    let home = Home::new();
+    let key_file = spec_file("golden/golden.pub");
+    // Opened once: that takes its time, on purpose.
+    let signer = std::sync::Arc::new(key("golden"));
+    let second = |what: &str, forge: Forge| {
+        let path = home.path().join("odd.zst");
+        let signed = forge.signed_by(std::sync::Arc::clone(&signer));
+        fs::write(&path, signed.build()).unwrap();
+        let mut python = home.tool("python3");
+        python.env("PYTHONDONTWRITEBYTECODE", "1");
+        python.arg(spec_file("reader.py")).arg(&path);
+        python.arg("--key").arg(&key_file);
+        let finished = run(python);
+        assert!(
+            !finished.stderr.contains("Traceback"),
+            "{what}: {finished:?}"
+        );
+        finished
+    };
+    // By the program they are refused in `tampering`.
+    for (what, forge, _) in crate::tampering::charts::cases() {
+        assert_eq!(second(&what, forge).code(), Some(3), "{what}");
+    }
+    second("an honest one", Forge::honest_chart()).success();
 }
 
 /// Endless input of small frames, which counts what was taken of it.

@@ -4,14 +4,17 @@
 //! Nothing here uses the program's own order or layout: a [`Forge`] writes the members that it is
 //! told, in the order in which it is told, into a canonical tar stream and canonical frames.
 
+mod charts;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
+pub use charts::{ARCHIVE, CHART_CONFIG, VALUES, chart_manifest, release};
 use sneakernet::{
     bundle::{
         API_VERSION, BundleInfo, Compressor, Entry, EntryKind, FRAME_CONTENT, LOCK_TYPE, Lock,
-        LockedImage, Name, OCI_LAYOUT, Origin, Root, SIGNATURE_TYPE, SeekTable,
-        artifact_descriptor, artifact_manifest, root_descriptor, tar,
+        LockedChart, LockedFile, LockedImage, Name, OCI_LAYOUT, Origin, Release, Root,
+        SIGNATURE_TYPE, SeekTable, artifact_descriptor, artifact_manifest, root_descriptor, tar,
     },
     oci::{Descriptor, Digest, EMPTY_CONTENT, media_type},
     trust::SigningKey,
@@ -28,6 +31,11 @@ pub type Part = (Digest, Bytes);
 pub struct Forge {
     entries: Vec<Entry>,
     images: Vec<LockedImage>,
+    charts: Vec<LockedChart>,
+    releases: Vec<Release>,
+    files: Vec<LockedFile>,
+    /// The artifacts of files and releases: each with its document and its layers.
+    own: Vec<(Entry, Bytes, Vec<Bytes>)>,
     documents: Vec<Bytes>,
     blobs: Vec<Bytes>,
     unsigned: bool,
@@ -208,9 +216,11 @@ impl Forge {
 
     fn members(mut self) -> (Vec<u8>, Vec<Part>) {
         self.images.sort_by(|a, b| a.reference.cmp(&b.reference));
+        self.charts.sort_by(|a, b| a.reference.cmp(&b.reference));
+        self.place_own();
         let mut lock = Lock {
-            charts: Vec::new(),
-            releases: Vec::new(),
+            charts: self.charts,
+            releases: self.releases,
             api_version: API_VERSION.into(),
             kind: "Lock".into(),
             metadata: Name {
@@ -220,7 +230,7 @@ impl Forge {
             created: "2026-11-23T04:10:00Z".into(),
             platforms: vec![],
             images: self.images,
-            files: vec![],
+            files: self.files,
             absent: vec![],
         };
         apply(self.edit_lock, &mut lock);

@@ -40,7 +40,7 @@ fn all_refused_by_the_head(cases: Vec<(&str, Forge, &str)>) {
 }
 
 /// Replaces the first occurrence, which must be there.
-fn replace(from: &str, to: &str) -> impl FnOnce(&mut String) + 'static {
+pub(super) fn replace(from: &str, to: &str) -> impl FnOnce(&mut String) + 'static {
     let (from, to) = (from.to_owned(), to.to_owned());
     move |text| {
         assert!(text.contains(&from), "{from} is not in {text}");
