@@ -56,6 +56,7 @@ pub struct UnsureImage {
 
 /// An image whose name no value decides.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct FixedImage {
     /// The image.
     pub reference: String,
@@ -63,6 +64,8 @@ pub struct FixedImage {
     pub release: String,
     /// Where it is named.
     pub places: Vec<ImagePlace>,
+    /// Whether `load --layout last2` brings it to another registry after all.
+    pub except_with_last2: bool,
 }
 
 /// A place in what a chart renders.
@@ -97,6 +100,7 @@ impl PlanReport {
                 reference: stray.reference.to_string(),
                 release: found.release.clone(),
                 places: stray.places.iter().map(ImagePlace::of).collect(),
+                except_with_last2: found.except_with_last2,
             })
         });
         Self {

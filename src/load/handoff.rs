@@ -14,13 +14,12 @@ use bytes::{Bytes, BytesMut};
 use super::{
     LoadError, LoadRequest,
     plan::{LoadPlan, PlannedImage},
-    relocation::PathLayout,
 };
 use crate::{
     bundle::{BundleError, Class, EntryKind, LockedChart, LockedFile, MemberId, Release},
     check::{self, Brought, CheckedRelease},
     handoff::{
-        self, BundleName, Destination, Handoff, HandoffFile, Input, Layout, MovedChart, MovedImage,
+        self, BundleName, Destination, Handoff, HandoffFile, Input, MovedChart, MovedImage,
         record::{MAX_RECORD_BYTES, RECORD_FILE, Record, RecordedImage, RecordedRelease},
     },
     helm::{chart::Chart, render::Helm},
@@ -161,12 +160,7 @@ pub(super) async fn make(
             plain_http: client.speaks_plain_http(request.relocation.to.host()),
             ca_file: options.ca_file.as_deref(),
         },
-        layout: match request.relocation.layout {
-            PathLayout::Strip => Layout::Strip,
-            PathLayout::Host => Layout::Host,
-            PathLayout::Last2 => Layout::Last2,
-            PathLayout::Flat => Layout::Flat,
-        },
+        layout: request.relocation.layout.into(),
         has_map_rules: !request.relocation.rules.is_empty(),
         images: &images,
         charts: &charts,

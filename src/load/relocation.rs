@@ -2,7 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::oci::{Reference, ReferenceError, Repository};
+use crate::{
+    handoff,
+    oci::{Reference, ReferenceError, Repository},
+};
 
 /// Which part of the source's name is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +19,17 @@ pub enum PathLayout {
     Last2,
     /// The last part of the name.
     Flat,
+}
+
+impl From<PathLayout> for handoff::Layout {
+    fn from(layout: PathLayout) -> Self {
+        match layout {
+            PathLayout::Strip => Self::Strip,
+            PathLayout::Host => Self::Host,
+            PathLayout::Last2 => Self::Last2,
+            PathLayout::Flat => Self::Flat,
+        }
+    }
 }
 
 /// A place for images: a registry, and a path in it that precedes all names.

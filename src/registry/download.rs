@@ -92,7 +92,7 @@ impl Client {
     /// ([`is_not_found`](RegistryError::is_not_found)), or it is larger than its limit.
     pub async fn download(&self, request: &Download) -> Result<Bytes, RegistryError> {
         let transport = &self.transport;
-        let request = &transport.mirrored(request);
+        let request = &transport.mirrored(request)?;
         let name = transport.permitted_host(request)?;
         let authorization = transport.authorization(request, &name).await?;
         let host = transport.host(&name);
@@ -127,13 +127,15 @@ impl Client {
 
 impl Transport {
     /// The same file at the mirror of its host, if it has one: whose credentials are then shown is
-    /// up to the mirror's address.
-    fn mirrored(&self, request: &Download) -> Download {
+    /// up to the mirror's address. That address is the user's, so what was judged is the one before.
+    fn mirrored(&self, request: &Download) -> Result<Download, RegistryError> {
         let mut request = request.clone();
         let host = normal_host(&origin::host_port(&request.url));
         let mut mirrors = self.config.mirrors.iter();
         let mirror = mirrors.find(|mirror| Some(&mirror.from_host) == host.as_ref());
         if let Some(mirror) = mirror {
+            self.check_named(&request)?;
+            request.named_by = None;
             let plain = self.config.plain_http.contains(&mirror.to_host);
             let scheme = if plain { "http" } else { "https" };
             let prefix = match mirror.to_path_prefix.as_str() {
@@ -152,7 +154,22 @@ impl Transport {
                 request.url = url;
             }
         }
-        request
+        Ok(request)
+    }
+
+    /// Refuses an address to which the document that names it may not lead.
+    fn check_named(&self, request: &Download) -> Result<(), RegistryError> {
+        let Some(from) = &request.named_by else {
+            return Ok(());
+        };
+        let plain_http = &self.config.plain_http;
+        origin::check_target(from, &request.url, Purpose::Redirect, plain_http).map_err(|reason| {
+            RegistryError::Address {
+                what: request.what.clone(),
+                origin: origin::show(&request.url),
+                reason,
+            }
+        })
     }
 
     /// The host of an address that may be asked, as credentials are kept for it.
@@ -173,10 +190,7 @@ impl Transport {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(refused(WITH_USER));
         }
-        if let Some(from) = &request.named_by {
-            origin::check_target(from, url, Purpose::Redirect, &self.config.plain_http)
-                .map_err(refused)?;
-        }
+        self.check_named(request)?;
         normal_host(&host).ok_or(RegistryError::Host(host))
     }
 

@@ -181,11 +181,15 @@ fn show_advice(advice: &Advice, output: &Output) -> Result<(), CliError> {
         ))?;
     }
     for found in &advice.not_relocatable {
+        let unless = match found.except_with_last2 {
+            true => "it is to be loaded with --layout last2, or nodes need a mirror",
+            false => "no value brings it to another registry, nodes need a mirror",
+        };
         for stray in &found.strays {
             let place = stray.places.first();
             let place = place.map(|place| format!("{} {}", place.object, place.field));
             output.line(&format!(
-                "fixed      {}   {} of release {}: no value brings it to another registry, nodes need a mirror",
+                "fixed      {}   {} of release {}: {unless}",
                 stray.reference,
                 place.unwrap_or_default(),
                 found.release

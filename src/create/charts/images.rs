@@ -49,16 +49,19 @@ impl Advice {
         }
         for found in &self.not_relocatable {
             let count = human::count(found.strays.len(), "image", "images");
-            progress.warn(&format!(
-                "{count} of release {} cannot be relocated by values: nodes need a mirror for {}",
-                found.release,
-                found
-                    .strays
-                    .iter()
-                    .map(|stray| stray.reference.to_string())
-                    .collect::<Vec<_>>()
-                    .join(", ")
-            ));
+            let names = found.strays.iter().map(|stray| stray.reference.to_string());
+            let names = names.collect::<Vec<_>>().join(", ");
+            let release = &found.release;
+            progress.warn(&match found.except_with_last2 {
+                true => format!(
+                    "release {release} is to be loaded with --layout last2, or nodes need a mirror for \
+                     {count} that no value relocates otherwise: {names}"
+                ),
+                false => format!(
+                    "{count} of release {release} cannot be relocated by values: nodes need a mirror \
+                     for {names}"
+                ),
+            });
         }
     }
 }

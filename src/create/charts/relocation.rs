@@ -8,24 +8,29 @@ use crate::{
     bundle::Discover,
     create::{CreateError, Resolved},
     handoff::{
-        Destination, Layout, MovedChart, MovedImage,
+        Destination, MovedChart, MovedImage,
         overlay::{self, Request},
     },
+    helm::render::Helm,
     installation::{Installation, Stray, not_relocated},
+    load::{PathLayout, Relocation},
     oci::{Reference, Repository},
 };
 
 /// A name that no registry has (RFC 2606).
 const STUB: &str = "registry.invalid";
 
-/// Images of a release that no value of its chart brings elsewhere: nodes find them only through a
-/// mirror.
+/// Images of a release that no value of its chart brings elsewhere when they keep their paths: nodes
+/// find them only through a mirror.
 #[derive(Clone, Debug)]
 pub struct NotRelocatable {
     /// The release.
     pub release: String,
     /// The images.
     pub strays: Vec<Stray>,
+    /// Whether values do bring all of them elsewhere when the bundle is loaded with `--layout last2`,
+    /// as for charts that make names of a registry and the last two parts.
+    pub except_with_last2: bool,
 }
 
 impl Charts {
@@ -40,47 +45,70 @@ impl Charts {
         let Some(helm) = &self.helm else {
             return Ok(Vec::new());
         };
-        let images: Vec<MovedImage> = resolved.images.iter().filter_map(moved).collect();
-        let sources: BTreeSet<Reference> = images.iter().map(|i| i.source.clone()).collect();
         let mut not_relocatable = Vec::new();
         for installation in &self.installations {
             if installation.release.discover == Discover::None {
                 continue;
             }
-            let failed = |fault: ChartFault| CreateError::Charts {
-                failed: vec![(installation.release.name.clone(), fault)],
-                total: self.installations.len(),
+            let strays = async |layout| {
+                let strays = strays(helm, installation, resolved, layout).await;
+                strays.map_err(|fault| CreateError::Charts {
+                    failed: vec![(installation.release.name.clone(), fault)],
+                    total: self.installations.len(),
+                })
             };
-            let chart = moved_chart(installation).map_err(failed)?;
-            let overlay = overlay::overlay(&Request {
-                chart: &chart,
-                images: &images,
-                to: Destination {
-                    host: STUB,
-                    prefix: "",
-                    plain_http: false,
-                    ca_file: None,
-                },
-                layout: Layout::Strip,
-                pull_secret: crate::handoff::DEFAULT_PULL_SECRET,
-            })
-            .map_err(|error| failed(error.into()))?;
-            let found = installation.images_with(helm, &overlay.yaml).await;
-            let found = found.map_err(|error| failed(ChartFault::Overlay(error)))?;
-            let strays = not_relocated(&found, &sources);
-            if !strays.is_empty() {
-                let release = installation.release.name.clone();
-                not_relocatable.push(NotRelocatable { release, strays });
+            let found = strays(PathLayout::Strip).await?;
+            if !found.is_empty() {
+                not_relocatable.push(NotRelocatable {
+                    release: installation.release.name.clone(),
+                    strays: found,
+                    except_with_last2: strays(PathLayout::Last2).await?.is_empty(),
+                });
             }
         }
         Ok(not_relocatable)
     }
 }
 
-fn moved(image: &crate::create::ResolvedImage) -> Option<MovedImage> {
+/// The images that a release names as before, although they were moved.
+async fn strays(
+    helm: &Helm,
+    installation: &Installation,
+    resolved: &Resolved,
+    layout: PathLayout,
+) -> Result<Vec<Stray>, ChartFault> {
+    let relocation = Relocation {
+        to: STUB.parse().expect("the name of a registry"),
+        layout,
+        rules: Vec::new(),
+        charts_path: "charts".to_owned(),
+    };
+    let images = resolved.images.iter();
+    let images: Vec<MovedImage> = images
+        .filter_map(|image| moved(image, &relocation))
+        .collect();
+    let sources: BTreeSet<Reference> = images.iter().map(|i| i.source.clone()).collect();
+    let overlay = overlay::overlay(&Request {
+        chart: &moved_chart(installation)?,
+        images: &images,
+        to: Destination {
+            host: STUB,
+            prefix: "",
+            plain_http: false,
+            ca_file: None,
+        },
+        layout: layout.into(),
+        pull_secret: crate::handoff::DEFAULT_PULL_SECRET,
+    })?;
+    let found = installation.images_with(helm, &overlay.yaml).await;
+    let found = found.map_err(ChartFault::Overlay)?;
+    Ok(not_relocated(&found, &sources))
+}
+
+fn moved(image: &crate::create::ResolvedImage, relocation: &Relocation) -> Option<MovedImage> {
     let source = image.requested.reference.clone();
     Some(MovedImage {
-        destination: Repository::new(STUB, source.repository().path()).ok()?,
+        destination: relocation.destination(&source).ok()?,
         tag: source.tag().map(str::to_owned),
         digest: image.descriptor.digest,
         platforms: image.platforms.iter().map(ToString::to_string).collect(),

@@ -220,3 +220,29 @@ async fn addresses_that_must_not_be_asked_are_not() {
         assert_eq!(refused.hint().is_some(), named, "{url}");
     }
 }
+
+#[tokio::test]
+async fn what_a_document_names_is_judged_before_the_mirror_that_the_user_names() {
+    let server = TestServer::start(|_| Reply::new(200).body("a chart")).await;
+    let mut config = config(&[&server]);
+    config.mirrors = ["charts.example", "169.254.169.254"]
+        .map(|host| format!("{host}={}/m", server.host()).parse().unwrap())
+        .into();
+    let client = Client::new(config).unwrap();
+    let named_by = Url::parse("https://charts.example/charts").unwrap();
+    let request = |url: &str| Download {
+        named_by: Some(named_by.clone()),
+        ..download(url)
+    };
+    let mirrored = request("https://charts.example/charts/x-1.tgz");
+    assert_eq!(client.download(&mirrored).await.unwrap(), "a chart");
+    assert_eq!(server.lines(), ["GET /m/charts/x-1.tgz"]);
+    for url in ["http://charts.example/x", "https://169.254.169.254/x"] {
+        let refused = client.download(&request(url)).await.unwrap_err();
+        assert!(
+            matches!(refused, RegistryError::Address { .. }),
+            "{refused}"
+        );
+    }
+    assert_eq!(server.lines().len(), 1);
+}

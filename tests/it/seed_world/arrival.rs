@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Carried, Private, open_registry, writes};
 use crate::support::{
+    calico_cloud::{self, VERSION},
     distribution::{Options, Registry},
     seed::SeedImage,
     tools::{Home, PATIENCE, require, run, run_with},
@@ -72,6 +73,9 @@ fn assert_receipt(receipt: &Value, private: &Private, images: &[SeedImage]) {
     assert_eq!(receipt["signatures"].as_array().unwrap().len(), 1);
     assert_eq!(receipt["files"][0]["name"], "install.md");
     let listed = receipt["images"].as_array().unwrap();
+    let chart = &receipt["charts"][0]["destination"];
+    let expected = format!("{}/charts/calico-cloud:3.16.1_0", private.registry.host());
+    assert_eq!(*chart, expected);
     let found: BTreeMap<String, Value> = listed
         .iter()
         .map(|image| (image["source"].as_str().unwrap().to_owned(), image.clone()))
@@ -97,9 +101,15 @@ fn assert_receipt(receipt: &Value, private: &Private, images: &[SeedImage]) {
         .flat_map(|seed| seed.image.all_blobs())
         .map(|blob| (blob.digest, blob.bytes.len()))
         .collect();
-    // Each once, whatever the number of repositories that share it.
-    assert_eq!(counts["sent"], sizes.len());
-    assert_eq!(counts["sentBytes"], sizes.values().sum::<usize>());
+    // Each once, whatever the number of repositories that share it; the chart is a configuration
+    // and the archive.
+    assert_eq!(counts["sent"], sizes.len() + 2);
+    let of_chart = counts["sentBytes"].as_u64().unwrap() - sizes.values().sum::<usize>() as u64;
+    let archive = calico_cloud::chart(VERSION).archive().len() as u64;
+    assert!(
+        (archive + 1..archive + 2000).contains(&of_chart),
+        "{of_chart}"
+    );
     assert!(counts["mounted"].as_u64().unwrap() > 41, "{counts}");
 }
 
@@ -145,6 +155,7 @@ fn last2_makes_the_names_that_the_loop_of_the_seed_makes() {
         assert_eq!(served.bytes, seed.image.bytes, "{name}");
         names.push(name);
     }
+    names.push("mirror/charts/calico-cloud".to_owned());
     names.sort();
     assert_eq!(client.repositories(), names, "and nothing else");
     assert!(names.contains(&"mirror/alpine".to_owned()));

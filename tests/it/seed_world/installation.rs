@@ -1,7 +1,7 @@
 //! What `helm install` will do inside: the chart comes from the registry, and so does every image
 //! that it names, with the digest that was locked.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::PathBuf, process::Command, sync::Arc};
 
 use serde_json::{Value, json};
 use sneakernet::oci::{Digest, Reference};
@@ -9,45 +9,88 @@ use sneakernet::oci::{Digest, Reference};
 use super::{Carried, Private, with_helm};
 use crate::support::{
     calico_cloud::{self, VERSION},
+    distribution::{Options, Registry},
     helm::{HELMS, HelmCli},
+    netns::NetNs,
+    pki::TestCa,
+    seed::WINDOWS_URLS,
     tools::{Finished, Home, require, run},
 };
 
 /// The bundle in the private registry, with its hand-off.
 struct Loaded {
-    carried: std::sync::Arc<Carried>,
-    private: Private,
+    carried: Arc<Carried>,
+    registry: Registry,
+    /// The registry as everybody there calls it.
+    host: String,
+    netns: Option<NetNs>,
     home: Home,
-    ca_file: std::path::PathBuf,
-    finished: Finished,
+    ca_file: PathBuf,
+    /// What the load said.
+    said: Finished,
 }
 
 impl Loaded {
-    fn new(more: &[&str]) -> Self {
-        let carried = Carried::get();
-        let private = Private::start();
-        let home = Home::new();
-        let ca_file = private.log_in(&home);
-        let mut load = carried.load(&home, private.registry.host());
+    /// The registry on loopback, for the program itself and for the client of the tests.
+    fn on_loopback(more: &[&str]) -> Self {
+        let ca = TestCa::new();
+        let registry = Registry::start(Self::options(&ca, &[]));
+        let host = registry.host().to_owned();
+        Self::load(&ca, registry, host, None, more)
+    }
+
+    /// The registry as `registry.local:5000` inside a namespace of the network, for `helm` takes
+    /// loopback for plain HTTP.
+    fn inside(more: &[&str]) -> Self {
+        let ca = TestCa::new();
+        let netns = NetNs::new();
+        netns.hosts(&[("127.0.1.9", "registry.local")]);
+        let options = Self::options(&ca, &["registry.local"]);
+        let registry = Registry::start(options.inside(&netns, "127.0.1.9:5000"));
+        let host = "registry.local:5000".to_owned();
+        Self::load(&ca, registry, host, Some(netns), more)
+    }
+
+    fn options(ca: &TestCa, names: &[&str]) -> Options {
+        let options = Options {
+            allow_urls: vec![WINDOWS_URLS.to_owned()],
+            ..Options::default()
+        };
+        let options = options.with_tls(ca, names);
+        options.with_user(Private::USER, Private::PASSWORD)
+    }
+
+    fn load(
+        ca: &TestCa,
+        registry: Registry,
+        host: String,
+        netns: Option<NetNs>,
+        more: &[&str],
+    ) -> Self {
+        let (carried, home) = (Carried::get(), Home::new());
+        let ca_file = ca.write_to(home.path());
+        home.log_in(&[(&host, Private::USER, Private::PASSWORD)]);
+        let mut load = carried.load(&home, &host);
         with_helm(&mut load);
         load.arg("--ca-file").arg(&ca_file);
         load.args(["--handoff", "handoff", "--format", "json"]);
         load.args(more);
-        let finished = run(load).success();
         Self {
+            said: run(wrapped(netns.as_ref(), load)).success(),
             carried,
-            private,
+            registry,
+            host,
+            netns,
             home,
             ca_file,
-            finished,
         }
     }
 
-    fn host(&self) -> &str {
-        self.private.registry.host()
+    fn run(&self, command: Command) -> Finished {
+        run(wrapped(self.netns.as_ref(), command))
     }
 
-    fn handoff(&self, name: &str) -> std::path::PathBuf {
+    fn handoff(&self, name: &str) -> PathBuf {
         self.home.path().join("handoff").join(name)
     }
 
@@ -60,21 +103,30 @@ impl Loaded {
         let mut check = self.home.bundle();
         with_helm(&mut check);
         check.args(["check", "handoff", "--ca-file"]);
-        run_in(check, &self.ca_file)
+        check.arg(&self.ca_file);
+        self.run(check)
+    }
+
+    /// A `helm` that is logged in.
+    fn helm(&self, name: &'static str) -> HelmCli {
+        let cli = HelmCli::new(name);
+        cli.log_in(&[(&self.host, Private::USER, Private::PASSWORD)]);
+        cli
     }
 
     /// What this `helm` renders with the values of the hand-off.
     fn template(&self, cli: &HelmCli, chart: &[&str]) -> String {
-        let (values, overlay) = (
-            self.handoff("values/calico-cloud/values.yaml"),
-            self.handoff("values-calico-cloud.yaml"),
-        );
         let mut command = cli.command();
         command.args(["template", "calico-cloud"]).args(chart);
-        command.args(["-n", "calico-cloud", "-f"]).arg(values);
-        command.arg("-f").arg(overlay);
+        command.args(["-n", "calico-cloud"]);
+        for values in [
+            "values/calico-cloud/values.yaml",
+            "values-calico-cloud.yaml",
+        ] {
+            command.arg("-f").arg(self.handoff(values));
+        }
         command.arg("--ca-file").arg(&self.ca_file);
-        run(command).success().text()
+        self.run(command).success().text()
     }
 
     /// The digest of what the registry has by this name, as skopeo sees it.
@@ -83,22 +135,22 @@ impl Loaded {
         skopeo.args(["inspect", "--raw", "--cert-dir"]);
         skopeo.arg(self.home.path());
         skopeo.arg(format!("docker://{reference}"));
-        Digest::sha256_of(&run(skopeo).success().stdout)
+        Digest::sha256_of(&self.run(skopeo).success().stdout)
     }
 
     /// The digest that the image has had since it was locked.
     fn locked(&self, tag: &str, name: &str) -> Digest {
-        let images = &self.carried.content.images;
-        let found = images
-            .iter()
-            .find(|seed| seed.tag == tag && seed.repository.ends_with(name));
+        let mut images = self.carried.content.images.iter();
+        let found = images.find(|seed| seed.tag == tag && seed.repository.ends_with(name));
         found.unwrap_or_else(|| panic!("{name}:{tag}")).image.digest
     }
 }
 
-fn run_in(mut command: std::process::Command, ca_file: &Path) -> Finished {
-    command.arg(ca_file);
-    run(command)
+fn wrapped(netns: Option<&NetNs>, command: Command) -> Command {
+    match netns {
+        Some(netns) => netns.wrap(&command),
+        None => command,
+    }
 }
 
 /// What stands behind `image:` and `image=`.
@@ -115,17 +167,18 @@ fn images_in(rendered: &str) -> BTreeSet<String> {
 #[test]
 fn what_helm_renders_is_in_the_registry_with_the_digests_of_the_lock() {
     require!("docker-registry", "htpasswd", "skopeo", "helm3", "helm4");
-    let loaded = Loaded::new(&["--layout", "last2"]);
-    let host = loaded.host();
-    let found = format!("release calico-cloud: 3 of 3 images will be found");
-    let stderr = &loaded.finished.stderr;
-    assert!(stderr.contains(&found), "{stderr}");
+    require!("root");
+    let loaded = Loaded::inside(&["--layout", "last2"]);
+    let host = &loaded.host;
+    let stderr = &loaded.said.stderr;
+    let found = "release calico-cloud: 3 of 3 images will be found";
+    assert!(stderr.contains(found), "{stderr}");
     assert!(!stderr.contains("by a mirror"), "{stderr}");
     loaded.check().success();
 
     let chart = format!("{host}/charts/calico-cloud");
     let digest = loaded.served(&format!("{chart}:{}", VERSION.replace('+', "_")));
-    let receipt = loaded.finished.json();
+    let receipt = loaded.said.json();
     assert_eq!(receipt["charts"][0]["digest"], digest.to_string());
     let (by_tag, by_digest) = (format!("oci://{chart}"), format!("oci://{chart}@{digest}"));
     let expected: BTreeSet<String> = [
@@ -136,8 +189,7 @@ fn what_helm_renders_is_in_the_registry_with_the_digests_of_the_lock() {
     .map(|name| format!("{host}/{name}"))
     .into();
     for name in HELMS {
-        let cli = HelmCli::new(name);
-        cli.log_in(&[(host, Private::USER, Private::PASSWORD)]);
+        let cli = loaded.helm(name);
         let rendered = loaded.template(&cli, &[&by_tag, "--version", VERSION]);
         assert_eq!(loaded.template(&cli, &[&by_digest]), rendered, "{name}");
         assert_eq!(images_in(&rendered), expected, "{name}: {rendered}");
@@ -166,7 +218,7 @@ fn what_helm_renders_is_in_the_registry_with_the_digests_of_the_lock() {
 #[test]
 fn the_image_set_has_the_digest_of_every_image_that_the_operator_knows() {
     require!("docker-registry", "htpasswd", "helm3");
-    let loaded = Loaded::new(&["--layout", "last2"]);
+    let loaded = Loaded::on_loopback(&["--layout", "last2"]);
     let set = loaded.yaml("imageset.yaml");
     assert_eq!(set["metadata"]["name"], "enterprise-v3.16.1");
     let images = &loaded.carried.content.images;
@@ -186,8 +238,8 @@ fn the_image_set_has_the_digest_of_every_image_that_the_operator_knows() {
 #[test]
 fn the_hand_off_has_everything_that_the_installation_needs() {
     require!("docker-registry", "htpasswd", "helm3");
-    let loaded = Loaded::new(&["--layout", "last2", "--pull-secret", "private-registry"]);
-    let host = loaded.host();
+    let loaded = Loaded::on_loopback(&["--layout", "last2", "--pull-secret", "private-registry"]);
+    let host = &loaded.host;
     assert_eq!(
         loaded.yaml("values-calico-cloud.yaml"),
         json!({
@@ -221,14 +273,17 @@ fn the_hand_off_has_everything_that_the_installation_needs() {
 #[test]
 fn the_chart_arrives_as_its_repository_has_it() {
     require!("docker-registry", "htpasswd", "helm3", "helm4");
-    let loaded = Loaded::new(&[]);
+    require!("root");
+    let loaded = Loaded::inside(&[]);
     let published = calico_cloud::chart(VERSION).archive();
     for name in HELMS {
-        let cli = HelmCli::new(name);
-        cli.log_in(&[(loaded.host(), Private::USER, Private::PASSWORD)]);
-        let chart = format!("oci://{}/charts/calico-cloud", loaded.host());
-        let pull = ["pull", &chart, "--version", VERSION];
-        cli.run_with_ca(&pull, &loaded.ca_file).success();
+        let cli = loaded.helm(name);
+        let mut pull = cli.command();
+        pull.arg("pull");
+        pull.arg(format!("oci://{}/charts/calico-cloud", loaded.host));
+        pull.args(["--version", VERSION, "--ca-file"]);
+        pull.arg(&loaded.ca_file);
+        loaded.run(pull).success();
         let files = std::fs::read_dir(cli.home().path()).unwrap();
         let archives: Vec<_> = files
             .map(|file| file.unwrap().path())
@@ -241,13 +296,13 @@ fn the_chart_arrives_as_its_repository_has_it() {
 }
 
 #[test]
-fn a_moved_tag_and_an_image_that_is_gone_are_found_by_the_check() {
+fn a_tag_that_has_moved_since_is_found_by_the_check() {
     require!("docker-registry", "htpasswd", "helm3");
-    let loaded = Loaded::new(&["--layout", "last2"]);
+    let loaded = Loaded::on_loopback(&["--layout", "last2"]);
     loaded.check().success();
     let images = &loaded.carried.content.images;
     let other = images.iter().find(|seed| seed.repository == "tigera/cni");
-    let client = loaded.private.registry.client();
+    let client = loaded.registry.client();
     client.push("tigera/operator", "v1.29.4", &other.unwrap().image);
     let found = loaded.check().failure();
     let said = format!("{found:?}");

@@ -29,7 +29,7 @@ fn a_plan_is_the_bundle_before_it_is_made() {
         let line = shown.lines().find(|line| line.starts_with(&name));
         let line = line.unwrap_or_else(|| panic!("{name}: {plan:?}"));
         let asked = match seed.written.as_str() {
-            INSTALLER => "bundle.yaml:14",
+            INSTALLER => "bundle.yaml:15 · release calico-cloud Deployment/",
             _ => "images.txt:",
         };
         assert!(line.contains(asked), "who asked for it: {line}");

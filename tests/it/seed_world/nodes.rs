@@ -53,7 +53,7 @@ fn containerd_pulls_by_the_original_names_from_behind_the_gap() {
     load.arg("--ca-file").arg(&ca_file);
     load.arg("--node-ca-file").arg(&ca_file);
     let loaded = run(gap.wrap(&load)).success();
-    let found = "3 of 3 images will be found";
+    let found = "3 of 3 images will be found, 2 of them only by a mirror";
     assert!(loaded.stderr.contains(found), "{loaded:?}");
 
     let containerd = Containerd::start_in(&gap);

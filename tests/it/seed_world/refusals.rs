@@ -99,3 +99,31 @@ fn a_misspelled_tag_is_told_with_the_tags_that_are_like_it() {
         assert_eq!(project.files(), before, "nothing is left");
     }
 }
+
+#[test]
+fn a_key_in_the_values_is_named_and_does_not_travel() {
+    require!("docker-registry", "helm3");
+    let world = SeedWorld::on_loopback();
+    let project = Project::new();
+    world.log_in(&project.home);
+    let values = std::fs::read_to_string(project.path("values.yaml")).unwrap();
+    let values = format!("{values}apiKey: canary8f2b0c71\n");
+    std::fs::write(project.path("values.yaml"), &values).unwrap();
+    let create = |more: &[&str]| {
+        let mut create = project.bundle(["create", "--key", "cosign.key"]);
+        create.args(world.mirrors()).args(more);
+        run(create)
+    };
+    let before = project.files();
+    let refused = create(&[]).exits(2);
+    for part in ["values.yaml", "apiKey", "--allow-secrets"] {
+        assert!(refused.stderr.contains(part), "{part}: {refused:?}");
+    }
+    assert!(!refused.stderr.contains("canary"), "{refused:?}");
+    assert_eq!(project.files(), before, "nothing is left");
+
+    // It travels where somebody says so, and is not printed then either.
+    let allowed = create(&["--allow-secrets=apiKey"]).success();
+    assert!(!format!("{allowed:?}").contains("canary"), "{allowed:?}");
+    assert!(project.files().len() > before.len());
+}

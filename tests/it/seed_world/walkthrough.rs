@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::Private;
 use crate::support::{
     distribution::{Options, Registry},
+    helm::{HELMS, helm_path},
     netns::NetNs,
     pki::TestCa,
     seed::{self, SeedWorld, WINDOWS_URLS},
@@ -17,7 +18,7 @@ use crate::support::{
 
 #[test]
 fn the_commands_of_the_readme_work_as_they_are_written() {
-    require!("docker-registry", "htpasswd", "script", "root");
+    require!("docker-registry", "htpasswd", "script", "root", "helm3");
     let netns = NetNs::new();
     let ca = TestCa::new();
     let _world = SeedWorld::inside(&netns, &ca);
@@ -57,6 +58,9 @@ fn the_commands_of_the_readme_work_as_they_are_written() {
     let readme = std::fs::read_to_string(example.join("README.md")).unwrap();
     let steps = steps(&readme);
     let programs = Path::new(bundle_path()).parent().unwrap();
+    let helm_dir = home.path().join("bin");
+    std::fs::create_dir(&helm_dir).unwrap();
+    std::os::unix::fs::symlink(helm_path(HELMS[0]), helm_dir.join("helm")).unwrap();
     let mut dir: PathBuf = home.path().to_owned();
     for step in &steps {
         if let Some(to) = step.command.strip_prefix("cd ") {
@@ -75,8 +79,13 @@ fn the_commands_of_the_readme_work_as_they_are_written() {
         let path = std::env::var("PATH").unwrap_or_default();
         shell
             .current_dir(&dir)
-            .env("PATH", format!("{}:{path}", programs.display()))
+            .env(
+                "PATH",
+                format!("{}:{}:{path}", programs.display(), helm_dir.display()),
+            )
             .env("BUNDLE_CA_FILE", &ca_file)
+            // The same for helm.
+            .env("SSL_CERT_FILE", &ca_file)
             .env("BUNDLE_KEY_PASSWORD", "of the key")
             .env("SOURCE_DATE_EPOCH", "1680674828");
         let typed = typed_for(&step.command).into_bytes();
@@ -85,6 +94,6 @@ fn the_commands_of_the_readme_work_as_they_are_written() {
         assert!(finished.status.success(), "{}\n{printed}", step.command);
         assert_shows(step, &printed);
     }
-    assert_eq!(steps.len(), 9);
+    assert_eq!(steps.len(), 13);
     assert!(dir.join("receipt.json").exists());
 }
