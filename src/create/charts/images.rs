@@ -1,11 +1,7 @@
 //! The images of the charts: those that they show, those that the user lists, those of operators, and
 //! those that are only suggested.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::Read as _,
-    path::Path,
-};
+use std::{collections::BTreeSet, io::Read as _, path::Path};
 
 use super::{ChartFault, ChartOptions, Charts, NotRelocatable};
 use crate::{
@@ -95,7 +91,7 @@ impl Charts {
         let catalogues = Catalogues::read(request)?;
         let mut listed: BTreeSet<Reference> =
             request.images.iter().map(|i| i.reference.clone()).collect();
-        let mut found_by = BTreeMap::new();
+        let mut all_found = Vec::new();
         for (requested, installation) in request.charts.iter().zip(&self.installations) {
             let release = &installation.release.name;
             let metadata = &installation.chart.metadata;
@@ -124,11 +120,10 @@ impl Charts {
                 },
             };
             self.images.extend(rendered_images(release, &found));
-            found_by.insert(release.clone(), found);
+            all_found.extend(found);
         }
-        let found: Vec<Found> = found_by.into_values().flatten().collect();
-        listed.extend(found.iter().map(|found| found.reference.clone()));
-        for (reference, origin) in catalogues.images(&found)? {
+        listed.extend(all_found.iter().map(|found| found.reference.clone()));
+        for (reference, origin) in catalogues.images(&all_found)? {
             listed.insert(reference.clone());
             self.images.push((reference, origin));
         }

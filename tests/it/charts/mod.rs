@@ -3,6 +3,8 @@
 mod broken_repositories;
 mod classic;
 mod local;
+mod locks;
+mod planning;
 mod provenance;
 mod registry;
 mod render;
