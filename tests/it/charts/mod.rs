@@ -1,5 +1,6 @@
 //! Charts, with the real `helm` of both major versions.
 
+mod arrival;
 mod broken_repositories;
 mod classic;
 mod local;
