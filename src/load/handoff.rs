@@ -192,6 +192,10 @@ pub(super) async fn make(
         Some(helm) => {
             let brought = brought(&input, &made);
             for (release, handed) in releases.iter().zip(&made.releases) {
+                let (_, chart) = source.chart(release)?;
+                if let Some(tag) = &chart.tag {
+                    check::check_chart(client, &chart.repository, tag, chart.digest).await?;
+                }
                 let installation = source.installation(release).await?;
                 let overlay = &handed.overlay.yaml;
                 let done = check::check(client, helm, &installation, overlay, &brought).await?;

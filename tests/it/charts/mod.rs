@@ -2,11 +2,15 @@
 
 mod arrival;
 mod broken_repositories;
+mod checks;
 mod classic;
 mod local;
 mod locks;
+mod manifests;
 mod planning;
 mod provenance;
+mod readers;
+mod refusals;
 mod registry;
 mod render;
 mod sandbox;
