@@ -111,6 +111,14 @@ pub enum CheckError {
         /// Why.
         error: InstallationError,
     },
+    /// `helm` will not find the chart, or another one.
+    #[error("the chart {chart} {problem}")]
+    Chart {
+        /// Where it will be looked for.
+        chart: String,
+        /// What is wrong.
+        problem: String,
+    },
     /// The destination does not say what it has.
     #[error("{error}")]
     Destination {
@@ -126,6 +134,10 @@ impl CheckError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Installation { error, .. } => error.hint(),
+            Self::Chart { .. } => Some(
+                "load the bundle again; where another chart has its tag: --on-conflict replace"
+                    .to_owned(),
+            ),
             Self::Destination { error, .. } => error.hint(),
         }
     }
@@ -167,6 +179,34 @@ impl Brought {
         // A mirror is asked for the same tag or digest.
         Some((repository.clone(), key.1, *digest, true))
     }
+}
+
+/// Looks whether a chart is where `helm` will look for it.
+///
+/// # Errors
+/// When it is not, when something else is, or when the destination does not answer.
+pub async fn check_chart(
+    client: &Client,
+    repository: &Repository,
+    tag: &str,
+    wanted: Digest,
+) -> Result<(), CheckError> {
+    let chart = format!("{repository}:{tag}");
+    let name = TagOrDigest::Tag(tag.to_owned());
+    let head = client.manifest_head(repository, &name).await;
+    let head = head.map_err(|error| CheckError::Destination {
+        image: chart.clone(),
+        error: Box::new(error),
+    })?;
+    let problem = match head {
+        None => "is not at the destination".to_owned(),
+        Some(head) => match head.digest {
+            Some(found) if found == wanted => return Ok(()),
+            Some(found) => format!("is another one: {}, not {}", found.short(), wanted.short()),
+            None => "is of unknown digest".to_owned(),
+        },
+    };
+    Err(CheckError::Chart { chart, problem })
 }
 
 /// Renders a release with its overlay and looks for each of its images. None where the release is

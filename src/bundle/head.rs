@@ -450,8 +450,11 @@ fn read_index_json<F: Frames>(stream: &mut TarStream<F>) -> Result<Vec<u8>, Bund
     Ok(content)
 }
 
-/// Root and lock are two views of the same thing.
-fn check_lock(root: &Root, lock: &Lock) -> Result<(), BundleError> {
+/// Checks that root and lock are two views of the same thing.
+///
+/// # Errors
+/// When they are not.
+pub fn check_lock(root: &Root, lock: &Lock) -> Result<(), BundleError> {
     let differ = |what: &str| Err(BundleError::LockMismatch(what.to_owned()));
     let info = &root.info;
     if (&info.name, &info.version) != (&lock.metadata.name, &lock.metadata.version) {

@@ -40,7 +40,7 @@ pub use error::BundleError;
 pub use file_archive::{BlobReader, FileArchive};
 pub use frame::{Compressor, FRAME_CONTENT, FrameError};
 pub use frames::{FileFrames, Frames, StreamFrames};
-pub use head::{Accepted, Metadata, Untrusted};
+pub use head::{Accepted, Metadata, Untrusted, check_lock};
 pub use io_at::{ReadAt, WriteAt};
 pub use layout::{Layout, Span};
 pub use lock::{

@@ -193,7 +193,7 @@ impl From<LoadError> for CliError {
 fn check_error(error: &CheckError) -> CliError {
     let exit = match error {
         CheckError::Installation { .. } => Exit::Usage,
-        CheckError::Destination { .. } => Exit::Destination,
+        CheckError::Chart { .. } | CheckError::Destination { .. } => Exit::Destination,
     };
     CliError::new(exit, error).maybe_hint(error.hint())
 }

@@ -9,7 +9,7 @@ use crate::{
     bundle::{
         API_VERSION, BundleError, BundleInfo, Entry, EntryKind, LOCK_TYPE, Lock, LockedChart,
         LockedFile, LockedImage, MAX_METADATA_BYTES, MAX_SIGNATURES, Name, Origin, Plan, Root,
-        SIGNATURE_TYPE, Walk, artifact_descriptor, artifact_manifest, files_artifact,
+        SIGNATURE_TYPE, Walk, artifact_descriptor, artifact_manifest, check_lock, files_artifact,
         root_descriptor,
     },
     oci::{Descriptor, Digest, EMPTY_CONTENT, Reference, canonical_json::CanonicalJsonError},
@@ -161,6 +161,7 @@ pub(super) fn assemble(
         let (size, most) = (size as u64, most as u64);
         return Err(BundleError::TooLarge { what, size, most }.into());
     }
+    check_readable(&root, &root_bytes, &lock)?;
     let contents = walk(members, &root, &resolved)?;
     let plan = Plan::new(&index_json, contents)?;
     Ok(Assembled {
@@ -171,6 +172,14 @@ pub(super) fn assemble(
         plan,
         resolved,
     })
+}
+
+/// What a reader would refuse must not be written.
+fn check_readable(root: &Root, root_bytes: &[u8], lock: &Lock) -> Result<(), CreateError> {
+    let bytes = lock.to_bytes().map_err(BundleError::from)?;
+    Lock::parse(&bytes).map_err(BundleError::from)?;
+    Root::parse(root_bytes).map_err(BundleError::from)?;
+    Ok(check_lock(root, lock)?)
 }
 
 /// The bundle's own members, in order, with their content.

@@ -146,11 +146,17 @@ async fn resolve_all(
     let mut charts = charts::resolve(resolver.client(), request, options, pins, progress).await?;
     let mut request = request.clone();
     request.add_images(std::mem::take(&mut charts.images));
+    // Who lists a chart as an image gets it once, as the chart that it is.
+    for chart in &mut charts.charts {
+        chart.origins.extend(request.take_image(&chart.reference));
+        chart.origins.sort();
+        chart.origins.dedup();
+    }
     if let Some(pins) = pins {
         charts.check_pins(pins)?;
     }
     let mut resolved = resolver.resolve(&request, pins, progress).await?;
-    charts.advice.not_relocatable = charts.check_relocation(&resolved).await?;
+    charts.check_relocation(&resolved).await?;
     resolved.releases = charts.releases();
     resolved.contents.extend(charts.contents);
     resolved.charts = charts.charts;

@@ -25,6 +25,9 @@ pub struct PlanReport {
     /// Images that no value of their chart brings to another registry: nodes need a mirror.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub not_relocatable: Vec<FixedImage>,
+    /// Releases that do not render with values for another registry: nodes need a mirror.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub fixed_values: Vec<FixedValues>,
     /// Operators that make pods of images which nothing lists, in words.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub operators: Vec<String>,
@@ -68,6 +71,15 @@ pub struct FixedImage {
     pub except_with_last2: bool,
 }
 
+/// A release whose values cannot be changed for another registry.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct FixedValues {
+    /// The release.
+    pub release: String,
+    /// What Helm says when they are.
+    pub why: String,
+}
+
 /// A place in what a chart renders.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct ImagePlace {
@@ -103,12 +115,18 @@ impl PlanReport {
                 except_with_last2: found.except_with_last2,
             })
         });
+        let fixed_values = advice.fixed_values.iter();
+        let fixed_values = fixed_values.map(|(release, why)| FixedValues {
+            release: release.clone(),
+            why: why.clone(),
+        });
         Self {
             lock: planned.lock.clone(),
             suggested: suggested.collect(),
             unsure: unsure.collect(),
             unreadable: advice.unreadable.clone(),
             not_relocatable: fixed.collect(),
+            fixed_values: fixed_values.collect(),
             operators: advice.operators.clone(),
         }
     }

@@ -188,6 +188,10 @@ pub(super) async fn make(
         Some(helm) => {
             let brought = brought(&input, &made);
             for (release, handed) in releases.iter().zip(&made.releases) {
+                let (_, chart) = source.chart(release)?;
+                if let Some(tag) = &chart.tag {
+                    check::check_chart(client, &chart.repository, tag, chart.digest).await?;
+                }
                 let installation = source.installation(release).await?;
                 let overlay = &handed.overlay.yaml;
                 let done = check::check(client, helm, &installation, overlay, &brought).await?;
@@ -453,7 +457,11 @@ fn write(directory: &Path, files: &[HandoffFile]) -> Result<(), LoadError> {
             fs::create_dir_all(directory).map_err(failed(directory))?;
         }
         // Values may hold what only their owner should read.
-        let mode = if file.path.starts_with("values") { 0o600 } else { 0o644 };
+        let mode = if file.path.starts_with("values") {
+            0o600
+        } else {
+            0o644
+        };
         fs::OpenOptions::new()
             .write(true)
             .create_new(true)

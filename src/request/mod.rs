@@ -159,6 +159,12 @@ impl Request {
         self.images.is_empty() && self.files.is_empty() && self.charts.is_empty()
     }
 
+    /// Takes an image away; gives back who asked for it.
+    pub fn take_image(&mut self, reference: &Reference) -> Vec<Origin> {
+        let place = self.images.iter().position(|i| i.reference == *reference);
+        place.map_or_else(Vec::new, |at| self.images.remove(at).origins)
+    }
+
     /// Adds images that turned out to be needed; one that was asked for already gets one more
     /// origin.
     pub fn add_images(&mut self, images: impl IntoIterator<Item = (Reference, Origin)>) {

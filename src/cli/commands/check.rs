@@ -224,6 +224,14 @@ async fn installation(
     recorded: &RecordedRelease,
 ) -> Result<Installation, CliError> {
     let repository = repository(&recorded.repository)?;
+    let source: Reference = recorded.release.chart.parse().map_err(CliError::usage)?;
+    let tag = source.tag().ok_or_else(|| {
+        CliError::usage(format!(
+            "{} in {RECORD_FILE} has no tag",
+            recorded.release.chart
+        ))
+    })?;
+    check::check_chart(client, &repository, tag, recorded.chart).await?;
     let size = recorded.archive_size;
     let wrong = |why: String| {
         let exit = Exit::Destination;

@@ -103,8 +103,10 @@ pub struct LoadArgs {
         requires = "handoff"
     )]
     pub node_ca_file: Option<String>,
-    /// The `helm` that renders charts, 3.12 or later [default: the one in PATH, if there is one]
-    #[arg(long, value_name = "PATH", env = "BUNDLE_HELM", requires = "handoff")]
+    /// The `helm` that checks the hand-off, 3.12 or later [default: the one in PATH, if there is one]
+    // Without --handoff it has no effect, rather than being refused: the variable is that of `plan`
+    // and `create`, too.
+    #[arg(long, value_name = "PATH", env = "BUNDLE_HELM")]
     pub helm: Option<PathBuf>,
     /// Show what would be done, and change nothing
     #[arg(long, env = "BUNDLE_DRY_RUN", value_parser = values::switch)]

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{inputs::InputArgs, lock_file};
 use crate::{
-    bundle::{Absent, AbsentReason, Lock, LockedChart, Origin},
+    bundle::{Absent, AbsentReason, Lock, LockedChart, Origin, Release},
     cli::{
         Context, Format,
         args::RegistryArgs,
@@ -196,8 +196,15 @@ fn show_advice(advice: &Advice, output: &Output) -> Result<(), CliError> {
             ))?;
         }
     }
+    for (release, why) in &advice.fixed_values {
+        output.line(&format!(
+            "fixed      release {release} does not render with values for another registry, nodes need a mirror: {why}"
+        ))?;
+    }
     for list in &advice.unreadable {
-        output.warn(&format!("a list of images in a chart cannot be read: {list}"));
+        output.warn(&format!(
+            "a list of images in a chart cannot be read: {list}"
+        ));
     }
     for operator in &advice.operators {
         output.warn(operator);
@@ -288,12 +295,59 @@ fn compare(locked: &Lock, now: &Lock, path: &str) -> Result<(), CliError> {
             Some(_) => {}
         }
     }
+    for known in &locked.charts {
+        let same = |chart: &LockedChart| known.reference == chart.reference;
+        if !now.charts.iter().any(same) {
+            details.push(format!("{}  is no longer asked for", known.reference));
+        }
+    }
+    compare_releases(&locked.releases, &now.releases, &mut details);
     if details.is_empty() {
-        details.push("platforms, files, values, places or names have changed".to_owned());
+        details.push("platforms, files, places or names have changed".to_owned());
     }
     Err(
         CliError::new(Exit::Source, format!("{path} is out of date"))
             .details(details)
             .hint("bundle plan writes it anew"),
     )
+}
+
+/// Says which releases differ, and which of their values.
+fn compare_releases(locked: &[Release], now: &[Release], details: &mut Vec<String>) {
+    let name = |release: &Release| format!("release {}/{}", release.namespace, release.name);
+    let find = |all: &[Release], wanted: &Release| {
+        let mut all = all.iter();
+        all.find(|release| name(release) == name(wanted)).cloned()
+    };
+    for release in now {
+        let title = name(release);
+        let Some(known) = find(locked, release) else {
+            details.push(format!("{title}  is new"));
+            continue;
+        };
+        if known == *release {
+            continue;
+        }
+        let mut same_values = true;
+        for file in &release.values {
+            let was = known.values.iter().find(|was| was.name == file.name);
+            match was.map(|was| was.digest) {
+                Some(was) if was == file.digest => continue,
+                Some(was) => {
+                    let (was, is) = (was.short(), file.digest.short());
+                    details.push(format!("{title}  {}: was {was}, is {is}", file.name));
+                }
+                None => details.push(format!("{title}  {}: is new", file.name)),
+            }
+            same_values = false;
+        }
+        if same_values {
+            details.push(format!("{title}  is described otherwise"));
+        }
+    }
+    for known in locked {
+        if find(now, known).is_none() {
+            details.push(format!("{}  is no longer asked for", name(known)));
+        }
+    }
 }

@@ -98,15 +98,15 @@ pub enum ChartFault {
     /// Its values hold what looks like secrets.
     #[error("its values hold what looks like secrets, which would leave with the medium")]
     Secrets(Vec<String>),
+    /// Lists of what it suggests cannot be read.
+    #[error("lists of suggested images cannot be read, and --include-suggested wants all of them")]
+    Unreadable(Vec<String>),
     /// An image with gaps cannot be filled in.
     #[error("{0}")]
     Image(String),
     /// It does not render.
     #[error("{0}")]
     Installation(#[from] InstallationError),
-    /// It does not render with the values for another registry.
-    #[error("with the values that bring its images to another registry: {0}")]
-    Overlay(InstallationError),
     /// Its values for another registry cannot be made.
     #[error("{0}")]
     Handoff(#[from] HandoffError),
@@ -116,7 +116,9 @@ impl ChartFault {
     /// Particulars, one a line.
     pub fn details(&self) -> Vec<String> {
         match self {
-            Self::Secrets(fields) | Self::PrivateFiles(fields) => fields.clone(),
+            Self::Secrets(fields) | Self::PrivateFiles(fields) | Self::Unreadable(fields) => {
+                fields.clone()
+            }
             _ => Vec::new(),
         }
     }
@@ -129,7 +131,7 @@ impl ChartFault {
             Self::Chart(error) => return error.hint(),
             Self::Package(error) => return error.hint(),
             Self::Provenance(error) => return error.hint(),
-            Self::Installation(error) | Self::Overlay(error) => return error.hint(),
+            Self::Installation(error) => return error.hint(),
             Self::Handoff(error) => return error.hint(),
             Self::Dependencies(_) => {
                 "`helm install` refuses such a chart: ask its publisher for a complete archive, or give its unpacked directory, whose dependencies are fetched"

@@ -32,6 +32,8 @@ pub struct Advice {
     pub operators: Vec<String>,
     /// Lists of images in charts that cannot be read.
     pub unreadable: Vec<String>,
+    /// Releases that do not render with values for another registry, and why.
+    pub fixed_values: Vec<(String, String)>,
     /// Images that no value of their chart brings to another registry.
     pub not_relocatable: Vec<NotRelocatable>,
 }
@@ -39,6 +41,26 @@ pub struct Advice {
 impl Advice {
     /// Tells what nobody should find out inside.
     pub(in crate::create) fn tell(&self, progress: &dyn Progress) {
+        let told = [
+            (
+                self.unsure.len(),
+                "may name an image and does not say which",
+                "place",
+                "places",
+            ),
+            (
+                self.suggested.len(),
+                "only suggested by a chart",
+                "image is",
+                "images are",
+            ),
+        ];
+        for (count, what, one, many) in told {
+            if count > 0 {
+                let count = human::count(count, one, many);
+                progress.warn(&format!("{count} {what}: bundle plan shows"));
+            }
+        }
         for list in &self.unreadable {
             progress.warn(&format!(
                 "a list of images in a chart cannot be read: {list}"
@@ -46,6 +68,11 @@ impl Advice {
         }
         for operator in &self.operators {
             progress.warn(operator);
+        }
+        for (release, why) in &self.fixed_values {
+            progress.warn(&format!(
+                "release {release} does not render with values for another registry, so nodes need a mirror for its images: {why}"
+            ));
         }
         for found in &self.not_relocatable {
             let count = human::count(found.strays.len(), "image", "images");
@@ -105,7 +132,6 @@ impl Charts {
         let catalogues = Catalogues::read(request)?;
         let mut listed: BTreeSet<Reference> =
             request.images.iter().map(|i| i.reference.clone()).collect();
-        let mut found_by = Vec::new();
         for (requested, installation) in request.charts.iter().zip(&self.installations) {
             let release = &installation.release.name;
             let metadata = &installation.chart.metadata;
@@ -133,33 +159,39 @@ impl Charts {
                     }
                 },
             };
+            listed.extend(found.found.iter().map(|found| found.reference.clone()));
             self.images.extend(rendered_images(release, &found.found));
-            self.advice
-                .unsure
-                .extend(found.unsure.into_iter().map(|unsure| Unsure {
-                    release: release.clone(),
-                    unsure,
-                }));
-            found_by.push(found.found);
+            let unsure = found.unsure.into_iter().map(|unsure| Unsure {
+                release: release.clone(),
+                unsure,
+            });
+            self.advice.unsure.extend(unsure);
         }
-        let found: Vec<Found> = found_by.into_iter().flatten().collect();
-        listed.extend(found.iter().map(|found| found.reference.clone()));
-        for (reference, origin) in catalogues.images(&found)? {
-            listed.insert(reference.clone());
+        if let Err(fault) = self.suggest(&mut listed, options) {
+            failed.push(fault);
+        }
+        for (reference, origin) in catalogues.images(&mut listed)? {
             self.images.push((reference, origin));
         }
+        self.advice
+            .suggested
+            .retain(|suggested| !listed.contains(&suggested.reference));
         // What is listed covers an operator just as what is found does.
-        let all: Vec<Found> = listed.iter().cloned().map(named_only).collect();
+        let all: Vec<Found> = listed.into_iter().map(named_only).collect();
         let uncovered = operators::uncovered(&all, &catalogues.all);
         self.advice.operators = uncovered.iter().map(uncovered_text).collect();
-        self.suggest(&listed, options);
         Ok(failed)
     }
 
-    /// What the charts only suggest.
-    fn suggest(&mut self, listed: &BTreeSet<Reference>, options: &ChartOptions) {
+    /// What the charts only suggest: taken if the user wants that, or else told.
+    fn suggest(
+        &mut self,
+        listed: &mut BTreeSet<Reference>,
+        options: &ChartOptions,
+    ) -> Result<(), (String, ChartFault)> {
         let mut suggested = BTreeSet::new();
         for installation in &self.installations {
+            let release = &installation.release.name;
             if installation.release.discover == Discover::None {
                 continue;
             }
@@ -167,24 +199,29 @@ impl Charts {
             add_sources(&installation.chart, String::new(), &mut sources);
             let sources: Vec<_> = sources.iter().map(Source::borrowed).collect();
             let found = suggest::suggestions(&sources, listed);
+            if options.include_suggested && !found.unreadable.is_empty() {
+                return Err((release.clone(), ChartFault::Unreadable(found.unreadable)));
+            }
             self.advice.unreadable.extend(found.unreadable);
             suggested.extend(found.images.into_iter().map(|suggestion| Suggested {
                 reference: suggestion.reference,
-                release: installation.release.name.clone(),
+                release: release.clone(),
                 from: suggestion.from.join(", "),
             }));
         }
         if !options.include_suggested {
             self.advice.suggested = suggested.into_iter().collect();
-            return;
+            return Ok(());
         }
-        self.images.extend(suggested.into_iter().map(|suggested| {
+        for suggested in suggested {
+            listed.insert(suggested.reference.clone());
             let origin = Origin::Suggested {
                 release: suggested.release,
                 path: suggested.from,
             };
-            (suggested.reference, origin)
-        }));
+            self.images.push((suggested.reference, origin));
+        }
+        Ok(())
     }
 }
 
@@ -273,8 +310,27 @@ impl Catalogues {
         Ok(Self { each, all })
     }
 
-    /// What the operators among `found` run, by these catalogues.
-    fn images(&self, found: &[Found]) -> Result<Vec<(Reference, Origin)>, CreateError> {
+    /// What the operators among `listed` run, by these catalogues, which is listed too then: an
+    /// operator may run another one.
+    fn images(
+        &self,
+        listed: &mut BTreeSet<Reference>,
+    ) -> Result<Vec<(Reference, Origin)>, CreateError> {
+        let mut images = BTreeSet::new();
+        loop {
+            let found: Vec<Found> = listed.iter().cloned().map(named_only).collect();
+            let before = listed.len();
+            for (reference, origin) in self.images_of(&found)? {
+                listed.insert(reference.clone());
+                images.insert((reference, origin));
+            }
+            if listed.len() == before {
+                return Ok(images.into_iter().collect());
+            }
+        }
+    }
+
+    fn images_of(&self, found: &[Found]) -> Result<Vec<(Reference, Origin)>, CreateError> {
         let mut images = Vec::new();
         for (file, catalogue) in &self.each {
             for (operator, list) in catalogue.lists_for(found) {

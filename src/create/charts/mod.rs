@@ -85,13 +85,22 @@ impl Charts {
     /// When it has not.
     pub fn check_pins(&self, lock: &Lock) -> Result<(), CreateError> {
         let stale = |why: String| Err(CreateError::Lock(why));
-        let wanted = |locked: &&LockedChart| {
+        for locked in &lock.charts {
+            let reference = &locked.reference;
             let mut charts = self.charts.iter();
-            !charts.any(|chart| chart.locked.reference == locked.reference)
-        };
-        if let Some(extra) = lock.charts.iter().find(wanted) {
-            let reference = &extra.reference;
-            return stale(format!("{reference} is in it and no longer asked for"));
+            let Some(chart) = charts.find(|chart| chart.locked.reference == *reference) else {
+                return stale(format!("{reference} is in it and no longer asked for"));
+            };
+            let same = LockedChart {
+                content_size: locked.content_size,
+                requested_by: locked.requested_by.clone(),
+                ..chart.locked.clone()
+            };
+            if same != *locked {
+                return stale(format!(
+                    "{reference} is no longer what it says: its artifact, its provenance or its dependencies"
+                ));
+            }
         }
         let releases = self.releases();
         for release in &releases {
@@ -128,7 +137,7 @@ pub async fn resolve(
     progress: &dyn Progress,
 ) -> Result<Charts, CreateError> {
     let mut charts = Charts::default();
-    if request.charts.is_empty() {
+    if request.charts.is_empty() && request.operators.is_empty() {
         return Ok(charts);
     }
     let mut failed = Vec::new();

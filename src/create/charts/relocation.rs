@@ -12,7 +12,7 @@ use crate::{
         overlay::{self, Request},
     },
     helm::render::Helm,
-    installation::{Installation, Stray, not_relocated},
+    installation::{Installation, InstallationError, Stray, not_relocated},
     load::{PathLayout, Relocation},
     oci::{Reference, Repository},
 };
@@ -37,15 +37,11 @@ impl Charts {
     /// Renders every chart once more, with the overlay for a registry that does not exist.
     ///
     /// # Errors
-    /// When a chart does not render with its overlay.
-    pub async fn check_relocation(
-        &self,
-        resolved: &Resolved,
-    ) -> Result<Vec<NotRelocatable>, CreateError> {
+    /// When the values for another registry cannot be made.
+    pub async fn check_relocation(&mut self, resolved: &Resolved) -> Result<(), CreateError> {
         let Some(helm) = &self.helm else {
-            return Ok(Vec::new());
+            return Ok(());
         };
-        let mut not_relocatable = Vec::new();
         for installation in &self.installations {
             if installation.release.discover == Discover::None {
                 continue;
@@ -57,26 +53,30 @@ impl Charts {
                     total: self.installations.len(),
                 })
             };
-            let found = strays(PathLayout::Strip).await?;
-            if !found.is_empty() {
-                not_relocatable.push(NotRelocatable {
-                    release: installation.release.name.clone(),
+            let release = installation.release.name.clone();
+            match strays(PathLayout::Strip).await? {
+                Ok(found) if found.is_empty() => {}
+                Ok(found) => self.advice.not_relocatable.push(NotRelocatable {
+                    release,
                     strays: found,
-                    except_with_last2: strays(PathLayout::Last2).await?.is_empty(),
-                });
+                    except_with_last2: strays(PathLayout::Last2).await?.is_ok_and(|s| s.is_empty()),
+                }),
+                // With a mirror the chart can be installed with its values as they are.
+                Err(error) => self.advice.fixed_values.push((release, error.to_string())),
             }
         }
-        Ok(not_relocatable)
+        Ok(())
     }
 }
 
-/// The images that a release names as before, although they were moved.
+/// The images that a release names as before, although they were moved; or why it does not render
+/// with the overlay.
 async fn strays(
     helm: &Helm,
     installation: &Installation,
     resolved: &Resolved,
     layout: PathLayout,
-) -> Result<Vec<Stray>, ChartFault> {
+) -> Result<Result<Vec<Stray>, InstallationError>, ChartFault> {
     let relocation = Relocation {
         to: STUB.parse().expect("the name of a registry"),
         layout,
@@ -101,8 +101,7 @@ async fn strays(
         pull_secret: crate::handoff::DEFAULT_PULL_SECRET,
     })?;
     let found = installation.images_with(helm, &overlay.yaml).await;
-    let found = found.map_err(ChartFault::Overlay)?;
-    Ok(not_relocated(&found, &sources))
+    Ok(found.map(|found| not_relocated(&found, &sources)))
 }
 
 fn moved(image: &crate::create::ResolvedImage, relocation: &Relocation) -> Option<MovedImage> {

@@ -1,9 +1,16 @@
 //! Charts, with the real `helm` of both major versions.
 
+mod arrival;
 mod broken_repositories;
+mod checks;
 mod classic;
 mod local;
+mod locks;
+mod manifests;
+mod planning;
 mod provenance;
+mod readers;
+mod refusals;
 mod registry;
 mod render;
 mod sandbox;

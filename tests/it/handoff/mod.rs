@@ -1,7 +1,7 @@
 //! The files of the hand-off, as the tools that they are for read them.
 
 mod nodes;
-mod schemas;
+pub mod schemas;
 
 use std::path::Path;
 

@@ -26,7 +26,7 @@ fn schema(name: &str) -> Value {
 }
 
 /// What is wrong with a document, if anything.
-fn validate(name: &str, document: &Value) -> Result<(), String> {
+pub fn validate(name: &str, document: &Value) -> Result<(), String> {
     let mut compiler = Compiler::new();
     compiler.enable_format_assertions();
     let location = format!("https://example.test/{name}");

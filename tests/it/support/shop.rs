@@ -6,13 +6,13 @@ use std::{
     process::Command,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sneakernet::oci::Digest;
 
 use super::{
     embedded::Embedded,
     helm::ChartFiles,
-    images::{Family, Image, sample, sample_index},
+    images::{Blob, Family, Image, artifact, sample, sample_index},
     samples::EPOCH,
     tools::{Finished, Home, find, run},
 };
@@ -138,6 +138,19 @@ pub fn chart_with(name: &str, version: &str, image: &str) -> ChartFiles {
         .file("templates/pod.yaml", pod)
 }
 
+/// The chart as a registry has it.
+pub fn artifact_of(chart: &ChartFiles) -> Image {
+    let (name, version) = (chart.name(), chart.version());
+    let config = json!({"apiVersion": "v2", "name": name, "version": version});
+    let config = config.to_string().into_bytes();
+    let archive = Blob::new(
+        "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
+        chart.archive(),
+    );
+    let config = Blob::new("application/vnd.cncf.helm.config.v1+json", config);
+    artifact(None, config, vec![archive], None)
+}
+
 /// A directory to work in, and a registry with the images.
 pub struct Shop {
     /// The home and working directory of the program.
@@ -157,7 +170,12 @@ impl Shop {
 
     /// The same with another `helm`.
     pub fn rendering_with(helm: &'static str) -> Self {
-        let upstream = Embedded::start();
+        Self::with(helm, "")
+    }
+
+    /// The same with an upstream that has these faults.
+    pub fn with(helm: &'static str, faults: &str) -> Self {
+        let upstream = Embedded::failing(faults);
         let client = upstream.client();
         let names = RENDERED.into_iter().chain(OTHERS);
         let images = names.enumerate().map(|(number, name)| {
