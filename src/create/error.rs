@@ -216,7 +216,10 @@ impl CreateError {
             Self::Helm(error) => error.hint(),
             Self::Keyring(error) => error.hint(),
             Self::Operators(error) => error.hint(),
-            Self::Lock(_) => Some("make the lock anew: bundle plan; or leave it out: --no-lock".into()),
+            Self::Lock(_) => Some(
+                "make the lock anew: bundle plan; or leave it out: --no-lock; an interrupted run that is gone on with: --no-resume"
+                    .into(),
+            ),
             Self::Fetch { error, .. } => error.hint(),
             Self::Content { .. } => {
                 Some("something between here and the registry changes what passes; try again".into())

@@ -21,6 +21,7 @@ mod transfer;
 use std::{path::PathBuf, sync::Arc};
 
 pub use assemble::{Assembled, TOOL};
+use charts::MAX_VALUES_BYTES;
 pub use charts::{
     Advice, ChartFault, ChartOptions, NotRelocatable, ResolvedChart, Suggested, Unsure,
 };

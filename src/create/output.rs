@@ -19,7 +19,9 @@ use rustix::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Assembled, CreateError, CreateRequest, Destination, TOOL, files::HashedFile};
+use super::{
+    Assembled, CreateError, CreateRequest, Destination, MAX_VALUES_BYTES, TOOL, files::HashedFile,
+};
 use crate::{
     bundle::{Lock, salvage_packed},
     oci::{Digest, canonical_json},
@@ -308,7 +310,14 @@ pub(super) fn fingerprint(
     let values = |chart: &RequestedChart| -> Vec<_> {
         let values = chart.values.iter();
         values
-            .map(|file| fs::read(&file.path).map(|content| Digest::sha256_of(&content)))
+            .map(|file| {
+                let mut content = Vec::new();
+                let opened = File::open(&file.path)?;
+                opened
+                    .take(MAX_VALUES_BYTES + 1)
+                    .read_to_end(&mut content)?;
+                Ok::<_, io::Error>(Digest::sha256_of(&content))
+            })
             // What cannot be read is told when it is needed.
             .filter_map(Result::ok)
             .collect()

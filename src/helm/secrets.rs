@@ -111,8 +111,9 @@ impl<'t> Search<'t> {
                 let of_secret = is_kubernetes_secret(entries);
                 for (key, value) in entries {
                     let mut below = at.at_key(key, &self.shown(key, at));
-                    if let (Some(name), "value") = (named, key.as_str()) {
-                        below.key = name.to_owned();
+                    if key == "value" {
+                        // `{name: DB_PASSWORD, value: …}`, and `apiKey: {value: …}`.
+                        below.key = named.unwrap_or(&at.key).to_owned();
                     }
                     below.names_only |= entries
                         .iter()
@@ -132,10 +133,17 @@ impl<'t> Search<'t> {
                     self.reported.push(text);
                 }
             }
-            // `password: 123456` is one; `passwordLength: 10` is not called one.
-            Node::Number => {
-                if kind_of(&at.key) == Some(Kind::Password) && !at.names_only {
-                    self.add(&at.path, Kind::Password.why());
+            // `password: 123456` is one; `passwordLength: 10` is not called one. `tokenTtl: 3600` is no
+            // token, `token: 123456789012` is one.
+            Node::Number(digits) => {
+                let kind = kind_of(&at.key).filter(|_| !at.names_only);
+                let is_one = match kind {
+                    Some(Kind::Password) => true,
+                    Some(Kind::Token | Kind::Key) => *digits >= LONG_NUMBER,
+                    Some(Kind::Secret) | None => false,
+                };
+                if let (true, Some(kind)) = (is_one, kind) {
+                    self.add(&at.path, kind.why());
                 }
             }
             Node::Other => {}
@@ -179,6 +187,8 @@ impl<'t> Search<'t> {
     }
 }
 
+/// Digits from which on a number that is called a token or a key is taken for one.
+const LONG_NUMBER: usize = 8;
 /// The lines of a private key that are looked at, at most.
 const MAX_KEY_LINES: usize = 100;
 

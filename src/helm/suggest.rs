@@ -68,14 +68,19 @@ pub fn suggestions(charts: &[ChartSource<'_>], already: &BTreeSet<Reference>) ->
                 let from = format!("{}Images.lock", chart.folder);
                 (from, lock(text))
             }));
-        for (from, references) in listed {
-            match references {
-                Ok(references) => {
-                    for reference in references {
+        for (from, items) in listed {
+            let items = items.unwrap_or_else(|reason| {
+                unreadable.push(format!("{from}: {reason}"));
+                Vec::new()
+            });
+            // One that is no image does not take the others along.
+            for item in items {
+                match item.image.trim().parse() {
+                    Ok(reference) => {
                         images.entry(reference).or_default().insert(from.clone());
                     }
+                    Err(error) => unreadable.push(format!("{from}: {}", clip(&error.to_string()))),
                 }
-                Err(reason) => unreadable.push(format!("{from}: {reason}")),
             }
         }
     }
@@ -105,18 +110,12 @@ struct ImagesLock {
     images: Vec<Item>,
 }
 
-fn list(text: &str) -> Result<Vec<Reference>, String> {
-    let items: Option<Vec<Item>> = parse(text)?;
-    references(items.unwrap_or_default())
+fn list(text: &str) -> Result<Vec<Item>, String> {
+    parse::<Option<Vec<Item>>>(text).map(Option::unwrap_or_default)
 }
 
-fn lock(text: &str) -> Result<Vec<Reference>, String> {
-    parse::<ImagesLock>(text).and_then(|lock| references(lock.images))
-}
-
-fn references(items: Vec<Item>) -> Result<Vec<Reference>, String> {
-    let parse = |item: Item| item.image.trim().parse().map_err(|e| format!("{e}"));
-    items.into_iter().map(parse).collect()
+fn lock(text: &str) -> Result<Vec<Item>, String> {
+    parse::<ImagesLock>(text).map(|lock| lock.images)
 }
 
 fn parse<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, String> {
@@ -210,5 +209,20 @@ mod tests {
         ]) {
             assert!(line.starts_with(start), "{line}");
         }
+    }
+
+    #[test]
+    fn one_that_is_no_image_does_not_take_the_others_along() {
+        let annotations =
+            annotations(&[("images", "- image: a/b:1\n- image: 'A B'\n- image: c/d:2\n")]);
+        let source = ChartSource {
+            folder: "",
+            values: &Value::Null,
+            annotations: &annotations,
+            images_lock: None,
+        };
+        let found = suggestions(&[source], &BTreeSet::new());
+        assert_eq!(found.images.len(), 2);
+        assert_eq!(found.unreadable.len(), 1, "{:?}", found.unreadable);
     }
 }

@@ -16,7 +16,7 @@ use super::{
     plan::{LoadPlan, PlannedImage},
 };
 use crate::{
-    bundle::{BundleError, Class, EntryKind, LockedChart, LockedFile, MemberId, Release},
+    bundle::{BundleError, Class, LockedChart, LockedFile, MemberId, Release},
     check::{self, Brought, CheckedRelease},
     handoff::{
         self, BundleName, Destination, Handoff, HandoffFile, Input, MovedChart, MovedImage,
@@ -242,15 +242,10 @@ impl Source<'_> {
                 .map(ToString::to_string)
                 .collect()
         };
-        let charts = self.plan.images.iter();
-        let charts: HashSet<_> = charts
-            .filter(|image| image.kind == EntryKind::Chart)
-            .map(|chart| chart.source.repository())
-            .collect();
         let images = self.plan.images.iter();
         // A chart and what belongs to it is nothing that nodes pull.
         images
-            .filter(|image| !charts.contains(image.source.repository()))
+            .filter(|image| !image.of_chart)
             .map(|image| MovedImage {
                 source: image.source.clone(),
                 destination: image.repository.clone(),

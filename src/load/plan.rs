@@ -9,10 +9,10 @@ use super::{
     index::{IndexMode, Variants},
 };
 use crate::{
-    bundle::{Class, EntryKind, Lock, MemberId},
-    oci::{Digest, Reference, Repository, TagOrDigest},
+    bundle::{BundleError, Class, EntryKind, Lock, MemberId},
+    oci::{Digest, Document, Reference, Repository, TagOrDigest},
     open::Medium,
-    registry::{Client, ManifestHead},
+    registry::{Client, ManifestHead, referrers_tag},
 };
 
 /// One image on its way.
@@ -20,6 +20,8 @@ use crate::{
 pub struct PlannedImage {
     /// What it is.
     pub kind: EntryKind,
+    /// Whether it is a chart, or belongs to one: a signature, an attestation.
+    pub of_chart: bool,
     /// The name that it had.
     pub source: Reference,
     /// The repository that it goes to.
@@ -113,10 +115,7 @@ pub(super) fn destinations(
     let mut images = Vec::new();
     let mut names: BTreeMap<String, BTreeSet<(Reference, Digest)>> = BTreeMap::new();
     let entries = &metadata.root.entries;
-    let charts = entries.iter().filter(|e| e.kind == EntryKind::Chart);
-    let charts: HashSet<_> = charts
-        .filter_map(|entry| Some(entry.reference.as_ref()?.repository().clone()))
-        .collect();
+    let of_charts = of_charts(medium)?;
     for (entry, top) in entries.iter().zip(metadata.plan.contents.entries()) {
         let Some(source) = entry.reference.clone() else {
             continue;
@@ -125,10 +124,11 @@ pub(super) fn destinations(
         let image = PlannedImage {
             kind: entry.kind,
             // What belongs to a chart goes where the chart goes.
-            repository: match charts.contains(source.repository()) {
+            repository: match of_charts.contains(top) {
                 true => request.relocation.chart_destination(&source)?,
                 false => request.relocation.destination(&source)?,
             },
+            of_chart: of_charts.contains(top),
             tag: source.tag().map(str::to_owned),
             top: *top,
             digest: entry.descriptor.digest,
@@ -154,6 +154,71 @@ pub(super) fn destinations(
         Ok(images)
     } else {
         Err(LoadError::Clash(clashes))
+    }
+}
+
+/// The entries that are charts or refer to one, directly or not: by a subject, or by a tag that is
+/// made of a digest, as cosign and the referrers tag schema have it.
+fn of_charts(medium: &Medium) -> Result<HashSet<MemberId>, LoadError> {
+    let metadata = medium.metadata();
+    let contents = &metadata.plan.contents;
+    let mut found = HashSet::new();
+    // What may belong to a chart, in its repository: what it is about, by subject or by tag.
+    let mut known: HashSet<(&Repository, String)> = HashSet::new();
+    let mut candidates = Vec::new();
+    let entries = metadata.root.entries.iter().zip(contents.entries());
+    for (entry, id) in entries {
+        let Some(reference) = &entry.reference else {
+            continue;
+        };
+        let repository = reference.repository();
+        if entry.kind == EntryKind::Chart {
+            found.insert(*id);
+            known.insert((repository, referrers_tag(&entry.descriptor.digest)));
+        } else {
+            candidates.push((reference, *id));
+        }
+    }
+    let charts: HashSet<&Repository> = known.iter().map(|(repository, _)| *repository).collect();
+    candidates.retain(|(reference, _)| charts.contains(reference.repository()));
+    let mut about = Vec::new();
+    for (reference, id) in candidates {
+        let bytes = medium.document(id).map_err(damaged(reference))?;
+        let document = Document::parse(&bytes, contents.media_type(id)).ok();
+        let subject = document.and_then(|document| document.subject);
+        let subject = subject.map(|subject| referrers_tag(&subject.digest));
+        let tag = reference.tag().map(|tag| {
+            let suffixes = [".sig", ".att", ".sbom"];
+            let bare = suffixes.iter().find_map(|suffix| tag.strip_suffix(suffix));
+            bare.unwrap_or(tag).to_owned()
+        });
+        let of: Vec<String> = subject.into_iter().chain(tag).collect();
+        about.push((reference.repository(), id, of));
+    }
+    loop {
+        let before = found.len();
+        for (repository, id, of) in &about {
+            let belongs = of
+                .iter()
+                .any(|tag| known.contains(&(*repository, tag.clone())));
+            if belongs && found.insert(*id) {
+                let own = referrers_tag(&contents.member(*id).digest);
+                known.insert((repository, own));
+            }
+        }
+        if found.len() == before {
+            return Ok(found);
+        }
+    }
+}
+
+fn damaged(reference: &Reference) -> impl Fn(BundleError) -> LoadError {
+    let image = reference.to_string();
+    move |error| LoadError::Damaged {
+        error,
+        image: image.clone(),
+        sent: 0,
+        of: 0,
     }
 }
 

@@ -11,6 +11,8 @@ use crate::oci::{
 
 /// Pages of a list that are read.
 const MAX_PAGES: usize = 1000;
+/// Most entries of a list that are read.
+const MAX_REFERRERS: usize = 10_000;
 
 impl Client {
     /// Lists what refers to a manifest, by the registry's own list or, where it keeps none, by the
@@ -76,6 +78,9 @@ impl Place {
                 };
             };
             found.extend(page);
+            if found.len() > MAX_REFERRERS {
+                return Err(answer.unexpected(format!("more than {MAX_REFERRERS} referrers")));
+            }
             let Some(next) = next_page(&answer) else {
                 return Ok(Some(found));
             };

@@ -49,7 +49,9 @@ impl ChartArguments<'_> {
     pub(super) fn requested(&self) -> Result<RequestedChart, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut wrong = |message: String| problems.push(Problem::of_argument(message));
-        let source = ChartSource::parse(self.chart, self.repo, |path| chart_path(Path::new(path)));
+        let source = ChartSource::parse(self.chart, self.repo, |path| {
+            chart_path(Path::new(path)).map(|path| (path, None))
+        });
         let source = source.map_err(&mut wrong).ok();
         for checked in [
             self.release.map(check_release_name),
@@ -136,7 +138,13 @@ impl RequestBuilder {
         };
         let path = |path: &str| {
             let found = contained_path(directory, path).map_err(|error| error.to_string())?;
-            chart_path(&found).map_err(|_| format!("{path} is not a chart: a directory or a .tgz"))
+            let found = chart_path(&found);
+            let found =
+                found.map_err(|_| format!("{path} is not a chart: a directory or a .tgz"))?;
+            let within = directory
+                .canonicalize()
+                .map_err(|error| error.to_string())?;
+            Ok((found, Some(within)))
         };
         let (source, tag) = ChartSource::parse(&chart.chart, chart.repo.as_deref(), path)
             .map_err(|message| problem(message, line))?;

@@ -66,6 +66,9 @@ pub enum ChartSource {
         path: PathBuf,
         /// How the user named it.
         shown: String,
+        /// The directory that it must not reach out of, where it comes from a `bundle.yaml`: that
+        /// may be somebody else's.
+        within: Option<PathBuf>,
     },
 }
 
@@ -95,7 +98,7 @@ impl ChartSource {
     pub(super) fn parse(
         chart: &str,
         repo: Option<&str>,
-        path: impl FnOnce(&str) -> Result<PathBuf, String>,
+        path: impl FnOnce(&str) -> Result<(PathBuf, Option<PathBuf>), String>,
     ) -> Result<(Self, Option<String>), String> {
         if let Some(repo) = repo {
             if repo.starts_with("oci://") {
@@ -131,7 +134,13 @@ impl ChartSource {
             ));
         }
         let shown = chart.to_owned();
-        path(chart).map(|path| (Self::Path { path, shown }, None))
+        let (path, within) = path(chart)?;
+        let source = Self::Path {
+            path,
+            shown,
+            within,
+        };
+        Ok((source, None))
     }
 
     /// A chart in a registry, and its version, if it is part of the name.
@@ -263,7 +272,7 @@ mod tests {
     use super::*;
 
     fn parsed(chart: &str, repo: Option<&str>) -> Result<(ChartSource, Option<String>), String> {
-        ChartSource::parse(chart, repo, |path| Ok(PathBuf::from(path)))
+        ChartSource::parse(chart, repo, |path| Ok((PathBuf::from(path), None)))
     }
 
     #[test]

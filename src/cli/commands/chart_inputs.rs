@@ -8,7 +8,7 @@ use crate::{
     bundle::Discover,
     cli::{exit::CliError, values},
     create::ChartOptions,
-    request::{ChartArguments, ImageTemplate, RequestBuilder},
+    request::{ChartArguments, ImageTemplate, Request, RequestBuilder, check_kube_version},
 };
 
 /// The heading of these options in a help text. (`next_help_heading` would go on behind them.)
@@ -61,8 +61,10 @@ pub struct ChartArgs {
         requires = "chart"
     )]
     pub namespace: Option<String>,
-    /// The Kubernetes version to render charts for [default: that of `helm`]
+    /// The Kubernetes version to render charts for, instead of `kubeVersion` [default: that of
+    /// `helm`]
     #[arg(help_heading = HEADING, long, value_name = "VERSION", env = "BUNDLE_KUBE_VERSION")]
+    #[arg(value_parser = kube_version)]
     pub kube_version: Option<String>,
     /// An API version that the cluster has, such as monitoring.coreos.com/v1; may be repeated
     #[arg(
@@ -101,6 +103,10 @@ pub struct ChartArgs {
     /// The `helm` that renders charts, 3.12 or later [default: the one in PATH]
     #[arg(help_heading = HEADING, long, value_name = "PATH", env = "BUNDLE_HELM")]
     pub helm: Option<PathBuf>,
+}
+
+fn kube_version(text: &str) -> Result<String, String> {
+    check_kube_version(text).map(|()| text.to_owned())
 }
 
 impl ChartArgs {
@@ -155,6 +161,15 @@ impl ChartArgs {
         }
         let rest = images.iter().filter(|image| !with_gaps(image));
         rest.map(String::as_str).collect()
+    }
+
+    /// Puts what holds for the charts of a bundle.yaml too in the place of what is said there.
+    pub fn override_in(&self, request: &mut Request) {
+        for chart in &mut request.charts {
+            if let Some(version) = &self.kube_version {
+                chart.kube_version = Some(version.clone());
+            }
+        }
     }
 
     /// What holds for all charts, those of a bundle.yaml included.

@@ -130,7 +130,8 @@ impl InputArgs {
         if let Some(version) = &self.bundle_version {
             builder.version(version);
         }
-        let request = builder.build()?;
+        let mut request = builder.build()?;
+        self.charts.override_in(&mut request);
         if request.is_empty() {
             return Err(nothing_asked_for());
         }

@@ -42,6 +42,8 @@ pub(super) struct Fetched {
     pub source: String,
     pub source_digest: Option<SourceDigest>,
     pub dependencies: Vec<FetchedDependency>,
+    /// Its `values.yaml`, where it was packaged here.
+    pub own_values: Option<Vec<u8>>,
     /// What belongs to it in its registry.
     pub signatures: Vec<Reference>,
     /// What the user should know.
@@ -65,13 +67,13 @@ pub(super) struct Fetcher<'a> {
     client: &'a Client,
     pins: Option<&'a Lock>,
     signatures: Option<(Gpgv, Keyring)>,
-    allow_private_files: bool,
+    options: &'a ChartOptions,
 }
 
 impl<'a> Fetcher<'a> {
     pub(super) fn new(
         client: &'a Client,
-        options: &ChartOptions,
+        options: &'a ChartOptions,
         pins: Option<&'a Lock>,
     ) -> Result<Self, CreateError> {
         let signatures = match &options.keyring {
@@ -90,7 +92,7 @@ impl<'a> Fetcher<'a> {
             client,
             pins,
             signatures,
-            allow_private_files: options.allow_all_secrets,
+            options,
         })
     }
 
@@ -107,27 +109,30 @@ impl<'a> Fetcher<'a> {
                 self.from_repository(url, name, version, requested).await?
             }
             ChartSource::Registry(reference) => {
+                // What is locked is asked for by digest: a tag may have moved meanwhile.
+                let locked = pin.map(|pin| {
+                    let repository = reference.repository();
+                    format!("oci://{repository}@{}", pin.digest).parse::<ChartReference>()
+                });
+                let locked = locked.transpose()?;
+                let asked = locked.as_ref().unwrap_or(reference);
                 // The version may be part of the name already.
-                let version = version.filter(|_| !reference.is_exact());
-                let found = oci::fetch(self.client, reference, version).await?;
-                let mut fetched = self.from_registry(reference, found, requested)?;
-                if let Some((descriptor, _)) = &fetched.artifact {
-                    let (repository, digest) = (reference.repository(), descriptor.digest);
-                    fetched.signatures =
-                        signatures::of_chart(self.client, repository, digest).await?;
-                }
-                fetched
+                let version = version.filter(|_| !asked.is_exact());
+                let found = oci::fetch(self.client, asked, version).await?;
+                self.from_registry(reference, found, requested).await?
             }
-            ChartSource::Path { path, shown } if path.is_dir() => {
-                self.from_directory(path, shown, progress).await?
+            ChartSource::Path { path, shown, .. } if path.is_dir() => {
+                self.from_directory(path, shown, requested, pin, progress)
+                    .await?
             }
-            ChartSource::Path { path, shown } => from_archive(path, shown)?,
+            ChartSource::Path { path, shown, .. } => from_archive(path, shown)?,
         };
         for note in &fetched.notes {
             progress.warn(note);
         }
-        if let ChartSource::Path { .. } = requested.source {
-            check_version(&fetched.chart, version)?;
+        check_version(&fetched.chart, version)?;
+        if let ChartSource::Registry(reference) = &requested.source {
+            check_version(&fetched.chart, reference.version())?;
         }
         let missing = fetched.chart.missing();
         if !missing.is_empty() {
@@ -157,7 +162,7 @@ impl<'a> Fetcher<'a> {
         Ok(fetched)
     }
 
-    /// What the lock says of this chart.
+    /// What the lock says of this chart. One chart may be there in two versions, for two releases.
     fn pin(&self, requested: &RequestedChart) -> Result<Option<&'a LockedChart>, ChartFault> {
         let Some(lock) = self.pins else {
             return Ok(None);
@@ -166,7 +171,16 @@ impl<'a> Fetcher<'a> {
         let fits = |chart: &&LockedChart| {
             chart.source == shown && version_fits(requested.version.as_deref(), &chart.version)
         };
-        let pin = lock.charts.iter().find(fits);
+        let is_for = |chart: &&LockedChart| {
+            let name = requested.release.as_ref().unwrap_or(&chart.name);
+            let mut releases = lock.releases.iter();
+            releases.any(|release| {
+                release.chart == chart.reference
+                    && (&release.name, &release.namespace) == (name, &requested.namespace)
+            })
+        };
+        let mut charts = lock.charts.iter().filter(fits);
+        let pin = charts.clone().find(is_for).or_else(|| charts.next());
         pin.map(Some).ok_or(ChartFault::NotLocked)
     }
 
@@ -182,6 +196,18 @@ impl<'a> Fetcher<'a> {
             allow_digest_mismatch: requested.allow_digest_mismatch,
         };
         let found = repository::fetch(self.client, url, name, version, options).await?;
+        let source_digest = source_digest(&found.index_digest);
+        let leads_to = found.artifact.as_ref().map(|artifact| {
+            let repository = artifact.reference.repository();
+            format!("oci://{repository}").parse::<ChartReference>()
+        });
+        if let Some(leads_to) = leads_to.transpose()? {
+            let fetched = self.from_registry(&leads_to, found, requested).await?;
+            return Ok(Fetched {
+                source_digest,
+                ..fetched
+            });
+        }
         let chart = read(&found.archive)?;
         chart.check_identity(name, Some(&found.version))?;
         Ok(Fetched {
@@ -192,14 +218,16 @@ impl<'a> Fetcher<'a> {
             signed_by: None,
             artifact: None,
             source: requested.source.shown(),
-            source_digest: source_digest(&found.index_digest),
+            source_digest,
             dependencies: Vec::new(),
+            own_values: None,
             signatures: Vec::new(),
             notes: found.notes,
         })
     }
 
-    fn from_registry(
+    /// A chart with its artifact as it is, and what belongs to it.
+    async fn from_registry(
         &self,
         reference: &ChartReference,
         found: FetchedChart,
@@ -218,6 +246,11 @@ impl<'a> Fetcher<'a> {
             let own = std::iter::once((manifest.digest, manifest.bytes));
             (descriptor, own.chain(blobs).collect())
         });
+        let mut signatures = Vec::new();
+        if let Some((descriptor, _)) = &artifact {
+            let (repository, digest) = (reference.repository(), descriptor.digest);
+            signatures = signatures::of_chart(self.client, repository, digest).await?;
+        }
         Ok(Fetched {
             reference: reference_of(reference.repository(), &chart)?,
             chart,
@@ -228,7 +261,8 @@ impl<'a> Fetcher<'a> {
             source: requested.source.shown(),
             source_digest: None,
             dependencies: Vec::new(),
-            signatures: Vec::new(),
+            own_values: None,
+            signatures,
             notes: found.notes,
         })
     }
@@ -238,16 +272,26 @@ impl<'a> Fetcher<'a> {
         &self,
         path: &Path,
         shown: &str,
+        requested: &RequestedChart,
+        pin: Option<&LockedChart>,
         progress: &dyn Progress,
     ) -> Result<Fetched, ChartFault> {
-        let directory = tokio::task::block_in_place(|| package::inspect_directory(path))?;
+        let within = match &requested.source {
+            ChartSource::Path { within, .. } => within.as_deref(),
+            _ => None,
+        };
+        let directory = tokio::task::block_in_place(|| package::inspect_directory(path, within))?;
         for wanted in &directory.missing {
             check_local(wanted)?;
         }
         let mut archives = Vec::new();
         let mut dependencies = Vec::new();
         for wanted in directory.missing.iter().filter(|w| w.local.is_none()) {
-            let (archive, dependency) = self.dependency(wanted).await?;
+            let (archive, dependency) = self.dependency(wanted, requested, pin).await?;
+            // Two aliases of one chart are one archive.
+            if dependencies.contains(&dependency) {
+                continue;
+            }
             progress.step(
                 "fetched",
                 &format!(
@@ -260,9 +304,12 @@ impl<'a> Fetcher<'a> {
             dependencies.push(dependency);
         }
         dependencies.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
-        let packaged = tokio::task::block_in_place(|| package::package_directory(path, &archives))?;
-        if !packaged.private.is_empty() && !self.allow_private_files {
-            return Err(ChartFault::PrivateFiles(packaged.private));
+        let packaged =
+            tokio::task::block_in_place(|| package::package_directory(path, within, &archives))?;
+        let mut private = packaged.private;
+        private.retain(|file| !self.options.allow_secrets.contains(file));
+        if !private.is_empty() && !self.options.allow_all_secrets {
+            return Err(ChartFault::PrivateFiles(private));
         }
         packaged.chart.metadata.check_repository_name()?;
         Ok(Fetched {
@@ -275,17 +322,29 @@ impl<'a> Fetcher<'a> {
             source: shown.to_owned(),
             source_digest: None,
             dependencies,
+            own_values: packaged.values,
             signatures: Vec::new(),
             notes: Vec::new(),
         })
     }
 
     /// A dependency that is not in the directory.
-    async fn dependency(&self, wanted: &Wanted) -> Result<(Bytes, FetchedDependency), ChartFault> {
+    async fn dependency(
+        &self,
+        wanted: &Wanted,
+        requested: &RequestedChart,
+        pin: Option<&LockedChart>,
+    ) -> Result<(Bytes, FetchedDependency), ChartFault> {
         let Wanted {
             dependency, locked, ..
         } = wanted;
-        let version = locked.as_deref().or(dependency.version.as_deref());
+        let constraint = dependency.version.as_deref();
+        let mut pinned = pin.into_iter().flat_map(|pin| &pin.dependencies);
+        let pinned = pinned.find(|pinned| {
+            pinned.name == dependency.name && version_fits(constraint, &pinned.version)
+        });
+        let pinned_version = pinned.map(|pinned| pinned.version.as_str());
+        let version = pinned_version.or(locked.as_deref()).or(constraint);
         let repository = dependency.repository.as_deref().unwrap_or_default();
         let from = repository.trim_end_matches('/');
         let found = if from.starts_with("oci://") {
@@ -298,11 +357,15 @@ impl<'a> Fetcher<'a> {
                     dependency.name
                 ))
             })?;
-            let options = FetchOptions::default();
+            let options = FetchOptions {
+                pass_credentials: requested.pass_credentials,
+                allow_digest_mismatch: requested.allow_digest_mismatch,
+            };
             repository::fetch(self.client, &url, &dependency.name, version, options).await?
         };
         let chart = read(&found.archive)?;
         chart.check_identity(&dependency.name, Some(&found.version))?;
+        check_version(&chart, version)?;
         let fetched = FetchedDependency {
             digest: Digest::sha256_of(&found.archive),
             name: dependency.name.clone(),
@@ -362,6 +425,7 @@ fn from_archive(path: &Path, shown: &str) -> Result<Fetched, ChartFault> {
         source: shown.to_owned(),
         source_digest: None,
         dependencies: Vec::new(),
+        own_values: None,
         signatures: Vec::new(),
         notes: Vec::new(),
     })
@@ -425,10 +489,15 @@ fn reference_of(repository: &Repository, chart: &Chart) -> Result<Reference, Cha
 fn check_version(chart: &Chart, wanted: Option<&str>) -> Result<(), ChartFault> {
     let found = &chart.metadata.version;
     match wanted {
-        Some(wanted) if !version_fits(Some(wanted), found) => Err(ChartFault::Version {
-            wanted: wanted.to_owned(),
-            found: found.clone(),
-        }),
+        Some(wanted)
+            if !version_fits(Some(wanted), found)
+                && wanted.replace('+', "_") != chart.metadata.tag() =>
+        {
+            Err(ChartFault::Version {
+                wanted: wanted.to_owned(),
+                found: found.clone(),
+            })
+        }
         _ => Ok(()),
     }
 }

@@ -28,6 +28,8 @@ pub struct Advice {
     pub suggested: Vec<Suggested>,
     /// What may name an image, and does not say which.
     pub unsure: Vec<Unsure>,
+    /// Whether the system did not let `helm` be kept from the network.
+    pub helm_has_network: bool,
     /// Operators that make pods of images which nothing lists.
     pub operators: Vec<String>,
     /// Lists of images in charts that cannot be read.
@@ -60,6 +62,9 @@ impl Advice {
                 let count = human::count(count, one, many);
                 progress.warn(&format!("{count} {what}: bundle plan shows"));
             }
+        }
+        if self.helm_has_network {
+            progress.warn("this system does not let helm run without a network; nothing but that kept the charts' templates from using it");
         }
         for list in &self.unreadable {
             progress.warn(&format!(
@@ -127,7 +132,9 @@ impl Charts {
         let rendered = |i: &Installation| i.release.discover != Discover::None;
         if self.installations.iter().any(rendered) {
             let helm = Helm::find(options.helm.as_deref()).await;
-            self.helm = Some(helm.map_err(CreateError::Helm)?);
+            let helm = helm.map_err(CreateError::Helm)?;
+            self.advice.helm_has_network = !helm.is_offline();
+            self.helm = Some(helm);
         }
         let catalogues = Catalogues::read(request)?;
         let mut listed: BTreeSet<Reference> =

@@ -31,7 +31,7 @@ use crate::{
 use fetch::{Fetched, Fetcher};
 
 /// Largest values file, in bytes.
-const MAX_VALUES_BYTES: u64 = 4 << 20;
+pub(in crate::create) const MAX_VALUES_BYTES: u64 = 4 << 20;
 
 /// What holds for all charts of a request.
 #[derive(Clone, Debug, Default)]
@@ -170,7 +170,7 @@ impl Charts {
         options: &ChartOptions,
     ) -> Result<(), ChartFault> {
         let values = read_values(requested)?;
-        check_secrets(&values, requested, options)?;
+        check_secrets(&values, &fetched, requested, options)?;
         let release = self.release(requested, &fetched, &values)?;
         for (_, content) in &values {
             let bytes = Bytes::from(content.clone());
@@ -327,6 +327,7 @@ fn read_values(requested: &RequestedChart) -> Result<Vec<(String, Vec<u8>)>, Cha
 /// Values leave with the medium, so a secret in them is named and stops the run.
 fn check_secrets(
     values: &[(String, Vec<u8>)],
+    fetched: &Fetched,
     requested: &RequestedChart,
     options: &ChartOptions,
 ) -> Result<(), ChartFault> {
@@ -336,12 +337,21 @@ fn check_secrets(
     let mut allowed = requested.allow_secrets.clone();
     allowed.extend(options.allow_secrets.iter().cloned());
     let mut found = Vec::new();
-    for (name, content) in values {
+    let settings = requested.relocate.iter();
+    let settings: String = settings
+        .map(|setting| format!("{:?}: {:?}\n", setting.path, setting.value))
+        .collect();
+    // What a publisher ships is no secret; what is packaged here may be.
+    let own = fetched.own_values.iter();
+    let own = own.map(|content| ("the chart's values.yaml".to_owned(), content.clone()));
+    let settings = ("relocate".to_owned(), settings.into_bytes());
+    let all = values.iter().cloned().chain(own).chain([settings]);
+    for (name, content) in all {
         let wrong = |message: String| ChartFault::Values {
             file: name.clone(),
             message,
         };
-        let text = std::str::from_utf8(content).map_err(|_| wrong("not UTF-8 text".into()))?;
+        let text = std::str::from_utf8(&content).map_err(|_| wrong("not UTF-8 text".into()))?;
         let suspected = secrets::scan(text).map_err(|error| wrong(error.to_string()))?;
         let suspected = suspected.into_iter();
         let unlisted = suspected.filter(|field| !secrets::is_allowed(&field.path, &allowed));

@@ -55,11 +55,13 @@ pub(super) async fn of_chart(
             }
         }
         if next.is_empty() {
-            break;
+            return Ok(found.into_iter().collect());
         }
         level = next;
     }
-    Ok(found.into_iter().collect())
+    Err(ChartFault::Name(format!(
+        "what refers to {repository}@{chart} is referred to itself, more than {MAX_DEPTH} deep"
+    )))
 }
 
 fn reference(repository: &Repository, rest: &str) -> Result<Reference, ChartFault> {

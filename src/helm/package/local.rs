@@ -22,7 +22,11 @@ pub struct LocalChart {
 }
 
 /// Finds the directory of a `file://` dependency: relative to the chart, and not through a link.
-pub(super) fn find(directory: &Path, dependency: &Dependency) -> Result<LocalChart, PackageError> {
+pub(super) fn find(
+    directory: &Path,
+    within: Option<&Path>,
+    dependency: &Dependency,
+) -> Result<LocalChart, PackageError> {
     let repository = dependency.repository.as_deref().unwrap_or_default();
     let shown = clip(repository);
     let fail = |problem: &str| PackageError::Dependency {
@@ -54,6 +58,9 @@ pub(super) fn find(directory: &Path, dependency: &Dependency) -> Result<LocalCha
     if path != expected {
         return Err(fail("which leads through a symbolic link"));
     }
+    if within.is_some_and(|within| !path.starts_with(within)) {
+        return Err(fail("which leads out of the directory of bundle.yaml"));
+    }
     if !path.is_dir() || !path.join("Chart.yaml").is_file() {
         return Err(fail("which is not the directory of a chart"));
     }
@@ -72,6 +79,7 @@ pub(super) fn find(directory: &Path, dependency: &Dependency) -> Result<LocalCha
 pub(super) fn package(
     local: &LocalChart,
     from: &Path,
+    within: Option<&Path>,
     above: &mut Vec<PathBuf>,
 ) -> Result<Package, PackageError> {
     let from = fs::canonicalize(from).map_err(|source| PackageError::Read {
@@ -85,7 +93,7 @@ pub(super) fn package(
             problem: "depends on itself through file:// repositories".to_owned(),
         });
     }
-    let package = super::package(&local.path, &[], above);
+    let package = super::package(&local.path, within, &[], above);
     above.pop();
     package
 }

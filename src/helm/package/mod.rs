@@ -63,6 +63,8 @@ pub struct Package {
     pub excluded: Vec<String>,
     /// Links within the chart, packaged as what they lead to.
     pub links: Vec<String>,
+    /// Its `values.yaml`.
+    pub values: Option<Vec<u8>>,
     /// Files that are in the package, but look as if they should not leave the host: keys,
     /// credentials, a repository's history.
     pub private: Vec<String>,
@@ -74,15 +76,22 @@ pub struct Package {
 /// When the directory cannot be read, holds anything that must not travel, or is not a chart; when
 /// something is missing and the lock does not fit `Chart.yaml`, as `helm dependency build` would say;
 /// and when a missing dependency has no repository that this program could fetch it from.
-pub fn inspect_directory(directory: &Path) -> Result<DirectoryChart, PackageError> {
+pub fn inspect_directory(
+    directory: &Path,
+    within: Option<&Path>,
+) -> Result<DirectoryChart, PackageError> {
     let (walked, _) = relevant(walk(directory)?);
-    inspect(directory, Chart::from_loose_files(walked.files)?)
+    inspect(directory, within, Chart::from_loose_files(walked.files)?)
 }
 
-fn inspect(directory: &Path, chart: Chart) -> Result<DirectoryChart, PackageError> {
+fn inspect(
+    directory: &Path,
+    within: Option<&Path>,
+    chart: Chart,
+) -> Result<DirectoryChart, PackageError> {
     let mut missing = Vec::new();
     for dependency in chart.missing() {
-        missing.push(wanted(directory, &chart, dependency)?);
+        missing.push(wanted(directory, within, &chart, dependency)?);
     }
     if !missing.is_empty()
         && chart
@@ -105,6 +114,7 @@ fn inspect(directory: &Path, chart: Chart) -> Result<DirectoryChart, PackageErro
 
 fn wanted(
     directory: &Path,
+    within: Option<&Path>,
     chart: &Chart,
     dependency: &Dependency,
 ) -> Result<Wanted, PackageError> {
@@ -115,7 +125,7 @@ fn wanted(
     let repository = dependency.repository.as_deref().unwrap_or_default();
     let scheme = repository.split_once("://").map(|(scheme, _)| scheme);
     let local = match scheme {
-        Some("file") => Some(local::find(directory, dependency)?),
+        Some("file") => Some(local::find(directory, within, dependency)?),
         Some("https" | "http" | "oci") => None,
         _ if repository.is_empty() => {
             return Err(fail("is not in charts/ and names no repository".to_owned()));
@@ -163,25 +173,34 @@ fn wanted(
 /// that Helm would take.
 pub fn package_directory(
     directory: &Path,
+    within: Option<&Path>,
     fetched: &[(String, Bytes)],
 ) -> Result<Package, PackageError> {
-    package(directory, fetched, &mut Vec::new())
+    package(directory, within, fetched, &mut Vec::new())
 }
 
 /// `above` are the directories whose dependencies are being packaged, without links in them.
 fn package(
     directory: &Path,
+    within: Option<&Path>,
     fetched: &[(String, Bytes)],
     above: &mut Vec<PathBuf>,
 ) -> Result<Package, PackageError> {
     let (mut walked, left_out) = relevant(walk(directory)?);
-    let found = inspect(directory, Chart::from_loose_files(walked.files.clone())?)?;
+    let found = inspect(
+        directory,
+        within,
+        Chart::from_loose_files(walked.files.clone())?,
+    )?;
     for (file_name, archive) in fetched {
         add_archive(&mut walked.files, file_name, archive)?;
     }
+    let mut private_inside = Vec::new();
     for wanted in &found.missing {
         if let Some(local) = &wanted.local {
-            let inner = local::package(local, directory, above)?;
+            let inner = local::package(local, directory, within, above)?;
+            let name = &wanted.dependency.name;
+            private_inside.extend(inner.private.iter().map(|file| format!("{name}/{file}")));
             // Two aliases of one chart are one archive.
             let is_same = |file: &File| file.name == format!("charts/{}", inner.file_name);
             if !walked.files.iter().any(is_same) {
@@ -197,11 +216,13 @@ fn package(
     if !missing.is_empty() {
         return Err(PackageError::Missing { names: missing });
     }
+    let values = walked.files.iter().find(|file| file.name == "values.yaml");
     let mut excluded = [walked.excluded, left_out].concat();
     excluded.sort_unstable();
     Ok(Package {
         file_name: found.metadata.archive_name(),
-        private: private(&walked.files),
+        values: values.map(|file| file.data.clone()),
+        private: [private(&walked.files), private_inside].concat(),
         archive,
         chart,
         excluded,

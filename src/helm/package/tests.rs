@@ -23,7 +23,7 @@ fn chart_directory(more: &[(&str, &str)]) -> TempDir {
 }
 
 fn pack(directory: &TempDir) -> Result<Package, PackageError> {
-    package_directory(directory.path(), &[])
+    package_directory(directory.path(), None, &[])
 }
 
 fn refused(directory: &TempDir) -> String {
@@ -208,9 +208,9 @@ fn faults_have_their_file_and_line() {
     let name = chart_directory(&[("a\\b", "")]);
     assert_eq!(refused(&name), "`demo/a\\b` has a backslash in its name");
     let file = chart_directory(&[]);
-    let error = inspect_directory(&file.path().join("Chart.yaml")).unwrap_err();
+    let error = inspect_directory(&file.path().join("Chart.yaml"), None).unwrap_err();
     assert!(matches!(error, PackageError::NotADirectory { .. }));
-    let error = inspect_directory(&file.path().join("gone")).unwrap_err();
+    let error = inspect_directory(&file.path().join("gone"), None).unwrap_err();
     assert!(matches!(error, PackageError::Read { .. }));
 }
 
@@ -220,7 +220,7 @@ const DEPENDENCY: &str =
 #[test]
 fn missing_dependencies_are_told_and_then_put_in() {
     let chart = directory(&[("Chart.yaml", &format!("{CHART}{DEPENDENCY}"))]);
-    let inspected = inspect_directory(chart.path()).unwrap();
+    let inspected = inspect_directory(chart.path(), None).unwrap();
     assert_eq!(
         inspected.missing[0].dependency.version.as_deref(),
         Some("~1.2")
@@ -233,7 +233,7 @@ fn missing_dependencies_are_told_and_then_put_in() {
     );
     let fetched = |name: &str| {
         let archive = Bytes::from(testing::chart("sub", ""));
-        package_directory(chart.path(), &[(name.to_owned(), archive)])
+        package_directory(chart.path(), None, &[(name.to_owned(), archive)])
     };
     let package = fetched("sub-1.2.3.tgz").unwrap();
     assert!(members(&package.archive).contains(&"demo/charts/sub-1.2.3.tgz".to_owned()));
@@ -261,11 +261,11 @@ fn a_lock_pins_versions_and_must_fit() {
         "{CHART}dependencies:\n- {{name: sub, version: '>=1.2 <2', repository: 'http://127.0.0.1:5918'}}\n"
     );
     let chart = directory(&[("Chart.yaml", &chart_yaml), ("Chart.lock", LOCK)]);
-    let inspected = inspect_directory(chart.path()).unwrap();
+    let inspected = inspect_directory(chart.path(), None).unwrap();
     assert_eq!(inspected.missing[0].locked.as_deref(), Some("1.2.7"));
     let chart_yaml = chart_yaml.replace("<2", "<3");
     let chart = directory(&[("Chart.yaml", &chart_yaml), ("Chart.lock", LOCK)]);
-    let error = inspect_directory(chart.path()).unwrap_err();
+    let error = inspect_directory(chart.path(), None).unwrap_err();
     assert_eq!(
         error.to_string(),
         "the lock file (Chart.lock) is out of sync with the dependencies file (Chart.yaml)"
@@ -311,7 +311,9 @@ fn repositories_that_cannot_be_fetched_from_are_refused() {
         ];
         let chart = directory(&files);
         symlink("templates", chart.path().join("link")).unwrap();
-        let message = inspect_directory(chart.path()).unwrap_err().to_string();
+        let message = inspect_directory(chart.path(), None)
+            .unwrap_err()
+            .to_string();
         assert_eq!(message, format!("dependency `sub` {problem}"));
     }
 }
@@ -335,20 +337,26 @@ fn charts_in_directories_nearby_are_packaged_along() {
         ("five/Chart.yaml", &needs("five", "six")),
         ("six/Chart.yaml", "name: other\nversion: 1.0.0\n"),
     ]);
-    let inspected = inspect_directory(&all.path().join("demo")).unwrap();
+    let inspected = inspect_directory(&all.path().join("demo"), None).unwrap();
     assert_eq!(
         inspected.missing[0].local.as_ref().unwrap().version,
         "1.2.3"
     );
-    let package = package_directory(&all.path().join("demo"), &[]).unwrap();
+    let package = package_directory(&all.path().join("demo"), None, &[]).unwrap();
     assert_eq!(members(&package.archive)[1], "demo/charts/one-1.2.3.tgz");
     assert_eq!(
         package.chart.dependencies[0].dependencies[0].metadata.name,
         "two"
     );
-    let circle = package_directory(&all.path().join("three"), &[]).unwrap_err();
+    // A bundle.yaml of somebody else reaches nothing outside of its directory.
+    let within = all.path().join("demo").canonicalize().unwrap();
+    let outside = package_directory(&within, Some(&within), &[]).unwrap_err();
+    assert!(outside.to_string().contains("leads out of"), "{outside}");
+    let within = all.path().canonicalize().unwrap();
+    package_directory(&within.join("demo"), Some(&within), &[]).unwrap();
+    let circle = package_directory(&all.path().join("three"), None, &[]).unwrap_err();
     assert!(circle.to_string().contains("depends on itself"), "{circle}");
-    let other = package_directory(&all.path().join("five"), &[]).unwrap_err();
+    let other = package_directory(&all.path().join("five"), None, &[]).unwrap_err();
     assert!(
         other.to_string().ends_with("where the chart `other` is"),
         "{other}"

@@ -346,3 +346,15 @@ fn what_is_allowed_is_allowed_by_its_path() {
     }
     assert!(!is_allowed("a", &[]));
 }
+
+#[test]
+fn long_numbers_and_values_below_a_name_count() {
+    assert_eq!(
+        paths("apiKey: 123456789012\ntoken: 987654321\ntokenTtl: 3600\nkeySize: 2048\n"),
+        ["apiKey", "token"]
+    );
+    assert_eq!(
+        paths("apiKey: {value: s3cr3t}\nimage: {value: nginx}\n"),
+        ["apiKey.value"]
+    );
+}
