@@ -22,7 +22,7 @@ fn with_everything() -> (Home, Vec<u8>) {
 }
 
 /// All files below a directory with their contents.
-fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![directory.to_owned()];
     while let Some(next) = waiting.pop() {
