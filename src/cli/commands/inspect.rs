@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::plan::{platforms, show_absent};
 use crate::{
+    bundle::Origin,
     cli::{
         Context, Format,
         exit::CliError,
@@ -16,7 +17,7 @@ use crate::{
     },
     human,
     inspect::{self, Inspection, Raw},
-    oci::{Document, DocumentKind, Reference},
+    oci::{Digest, Document, DocumentKind, Reference},
     open::{self, Medium, Trust},
     trust::TrustPolicy,
 };
@@ -36,7 +37,7 @@ Examples:
 pub struct InspectArgs {
     /// The bundle (`-` for standard input)
     pub file: PathBuf,
-    /// Show this image only, with its layers
+    /// Show this image or chart only, with its layers
     #[arg(conflicts_with = "raw")]
     pub image: Option<Reference>,
     /// Check that this public key has signed; may be repeated, one of them is enough
@@ -94,10 +95,13 @@ pub async fn run(args: InspectArgs, context: &Context) -> Result<(), CliError> {
     }
     let mut inspection = inspect::inspect(&medium, embedded, decision.as_ref());
     if let Some(image) = &args.image {
+        let wanted = image.to_string();
         inspection
             .images
-            .retain(|found| found.locked.reference == image.to_string());
-        if inspection.images.is_empty() {
+            .retain(|found| found.locked.reference == wanted);
+        inspection.charts.retain(|found| found.reference == wanted);
+        inspection.releases.retain(|found| found.chart == wanted);
+        if inspection.images.is_empty() && inspection.charts.is_empty() {
             return Err(CliError::usage(format!("{image} is not in the bundle"))
                 .hint("bundle inspect without an image lists all"));
         }
@@ -212,7 +216,15 @@ fn signature_line(inspection: &Inspection) -> String {
     format!("{count}, not checked: --key PUB checks")
 }
 
-/// One image with all documents and blobs below it.
+/// What is shown of an image or a chart by itself.
+struct Shown<'a> {
+    digest: Digest,
+    media_type: &'a str,
+    content_size: u64,
+    requested_by: &'a [Origin],
+}
+
+/// One image or chart with all documents and blobs below it.
 fn show_image(
     medium: &Medium,
     image: &Reference,
@@ -220,12 +232,23 @@ fn show_image(
     output: &Output,
 ) -> Result<(), CliError> {
     let contents = &medium.metadata().plan.contents;
-    for found in &inspection.images {
-        let locked = &found.locked;
+    let images = inspection.images.iter().map(|found| Shown {
+        digest: found.locked.digest,
+        media_type: &found.locked.media_type,
+        content_size: found.locked.content_size,
+        requested_by: &found.locked.requested_by,
+    });
+    let charts = inspection.charts.iter().map(|chart| Shown {
+        digest: chart.digest,
+        media_type: &chart.media_type,
+        content_size: chart.content_size,
+        requested_by: &chart.requested_by,
+    });
+    for locked in images.chain(charts) {
         output.line(&format!("{image}   {}", human::bytes(locked.content_size)))?;
         output.line(&format!("digest     {}", locked.digest))?;
         output.line(&format!("type       {}", locked.media_type))?;
-        for origin in &locked.requested_by {
+        for origin in locked.requested_by {
             output.line(&format!("asked for  {origin}"))?;
         }
         let Some(top) = contents.find(&locked.digest) else {

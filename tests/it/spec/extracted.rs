@@ -22,7 +22,7 @@ fn with_everything() -> (Home, Vec<u8>) {
 }
 
 /// All files below a directory with their contents.
-fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+pub fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut found = BTreeMap::new();
     let mut waiting = vec![directory.to_owned()];
     while let Some(next) = waiting.pop() {
@@ -115,6 +115,7 @@ fn one_chart_alone_comes_out_as_a_layout() {
     let arguments = [
         "extract",
         "a.zst",
+        "--image",
         chart,
         "--key",
         "golden.pub",
@@ -146,6 +147,26 @@ fn charts_and_releases_are_shown() {
     ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }
+    let chart = "charts.example.com/stable/shop:1.2.0_build.5";
+    let alone = home
+        .run_bundle(["inspect", "a.zst", chart])
+        .success()
+        .text();
+    for part in [
+        "helm.chart.content",
+        "helm.chart.provenance",
+        "asked for  argument",
+    ] {
+        assert!(alone.contains(part), "{part}: {alone}");
+    }
+    let alone = home.run_bundle(["inspect", "a.zst", chart, "--format", "json"]);
+    let alone = alone.success().json();
+    assert_eq!(alone["charts"].as_array().unwrap().len(), 1);
+    assert_eq!(alone["releases"].as_array().unwrap().len(), 2);
+    assert_eq!(alone["images"], serde_json::json!([]));
+    let raw = home.run_bundle(["inspect", "a.zst", "--raw", chart]);
+    let raw = raw.success().json();
+    assert_eq!(raw["layers"].as_array().unwrap().len(), 2);
     let inspect = |from: &str, input: Vec<u8>| {
         let mut command = home.bundle();
         command.args(["inspect", from, "--format", "json"]);

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::support::{
     distribution::{Options, Registry},
+    helm::ChartFiles,
     images::{Family, sample_index},
     tools::{Finished, Home, require, run},
 };
@@ -104,6 +105,9 @@ fn the_second_reader_accepts_what_create_makes() {
     let home = Home::new();
     home.run_bundle(["keygen", "--no-password"]).success();
     fs::write(home.path().join("notes.txt"), vec![b'n'; 3 << 20]).unwrap();
+    fs::write(home.path().join("mine.yaml"), "replicas: 3\n").unwrap();
+    let chart = ChartFiles::new("shop", "1.0.0+build.5").file("values.yaml", "replicas: 1\n");
+    chart.write_to(home.path());
     let from = registry.host();
     let (app, old) = (format!("{from}/team/app:1"), format!("{from}/team/old:1"));
     home.run_bundle([
@@ -116,6 +120,12 @@ fn the_second_reader_accepts_what_create_makes() {
         "linux/arm64",
         "--add-file",
         "notes.txt",
+        "--chart",
+        "shop",
+        "--discover",
+        "none",
+        "--values",
+        "mine.yaml",
         "--name",
         "fresh",
         "--key",
@@ -131,6 +141,9 @@ fn the_second_reader_accepts_what_create_makes() {
     assert_eq!(report["images"].as_array().unwrap().len(), 2);
     assert_eq!(report["files"][0]["name"], "notes.txt");
     assert_eq!(report["absent"].as_array().unwrap().len(), 2);
+    let archive = &report["charts"][0]["archive"];
+    assert_eq!(archive["name"], "shop-1.0.0+build.5.tgz");
+    assert_eq!(report["releases"][0]["values"][0]["name"], "mine.yaml");
 
     // Another key, and a key twice for a threshold of two.
     let other = spec_file("golden/golden.pub");

@@ -14,12 +14,12 @@ use sneakernet::{
     oci::{Digest, Reference},
 };
 
-use super::{committed, golden, spec_file};
+use super::{committed, extracted::tree, golden, spec_file};
 use crate::support::{
     distribution::{Options, Registry},
     helm::{ChartFiles, helm_path},
     images::{Family, sample_index},
-    tools::{Home, require},
+    tools::{Home, PATIENCE, require, run_with},
 };
 
 // For this schema alone: the program reads and writes a root in a way of its own.
@@ -304,8 +304,9 @@ fn what_the_program_says_of_charts_is_valid() {
     home.run_bundle(["keygen", "--no-password"]).success();
     shop(&registry.host()).write_to(home.path());
     fs::write(home.path().join("mine.yaml"), "replicas: 3\n").unwrap();
+    fs::write(home.path().join("empty.yaml"), "").unwrap();
     let spec = "apiVersion: sneakernet/v1\nkind: Bundle\nmetadata: {name: shop, version: \"1\"}\n\
-        charts:\n- chart: ./shop\n  namespace: market\n  values: [mine.yaml]\n  \
+        charts:\n- chart: ./shop\n  namespace: market\n  values: [mine.yaml, empty.yaml]\n  \
         kubeVersion: 1.31.0\n  apiVersions: [monitoring.coreos.com/v1]\n  \
         relocate: {registry: \"{registry}\"}\n- chart: ./shop\n  release: second\n  discover: none\n";
     fs::write(home.path().join("bundle.yaml"), spec).unwrap();
@@ -336,7 +337,7 @@ fn what_the_program_says_of_charts_is_valid() {
     for line in [
         "1 image, 1 chart",
         "chart      shop 1.0.0+build.5",
-        "release    shop in market   localhost/shop:1.0.0_build.5   values mine.yaml",
+        "release    shop in market   localhost/shop:1.0.0_build.5   values mine.yaml, empty.yaml",
         "release    second in default",
     ] {
         assert!(shown.contains(line), "{line}: {shown}");
@@ -377,4 +378,22 @@ fn what_the_program_says_of_charts_is_valid() {
     let mut more = record;
     more["releases"][0]["password"] = json!("x");
     assert!(validate("handoff", &more).is_err());
+
+    // What is in a pipe passes by once, and everything is at the destination already.
+    let mut piped = home.bundle();
+    piped.args([
+        "load",
+        "-",
+        "--key",
+        "cosign.pub",
+        "--to",
+        &destination,
+        "--handoff",
+        "piped",
+    ]);
+    piped.env("BUNDLE_HELM", &helm);
+    let bundle = fs::read(home.path().join("a.zst")).unwrap();
+    run_with(piped, bundle, PATIENCE).success();
+    let same = tree(&home.path().join("handed")) == tree(&home.path().join("piped"));
+    assert!(same, "the hand-offs of file and pipe differ");
 }
