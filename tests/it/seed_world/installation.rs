@@ -205,6 +205,7 @@ fn what_helm_renders_is_in_the_registry_with_the_digests_of_the_lock() {
         let secrets = rendered.matches("- name: registry-credentials").count();
         assert_eq!(secrets, 4, "every pod and the installer: {rendered}");
     }
+    assert_the_key_is_given_inside(&loaded, &by_tag);
     for image in &expected {
         let reference: Reference = image.parse().unwrap();
         let place = reference.repository();
@@ -212,6 +213,34 @@ fn what_helm_renders_is_in_the_registry_with_the_digests_of_the_lock() {
         let locked = loaded.locked(reference.tag().unwrap(), name);
         assert_eq!(loaded.served(image), locked, "{image}");
         assert_eq!(loaded.served(&format!("{place}@{locked}")), locked);
+    }
+}
+
+/// The command of `install.md` is that of the hand-off, and the key, which did not travel, in a file.
+#[track_caller]
+fn assert_the_key_is_given_inside(loaded: &Loaded, chart: &str) {
+    let page = include_str!("../../../examples/calico-cloud/install.md");
+    let mut lines = page
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("$ "));
+    let command = lines.find(|line| line.starts_with("helm upgrade"));
+    let command = command
+        .unwrap()
+        .strip_suffix(" --set-file apiKey=api-key.txt");
+    let guide = std::fs::read_to_string(loaded.handoff("INSTALL.md")).unwrap();
+    let command = format!("\n{}\n", command.unwrap());
+    assert!(guide.contains(&command), "{command}: {guide}");
+
+    let key = loaded.home.path().join("api-key.txt");
+    std::fs::write(&key, "8f2b0c71").unwrap();
+    let set = format!("apiKey={}", key.display());
+    for name in HELMS {
+        let arguments = [chart, "--version", VERSION, "--set-file", &set];
+        let rendered = loaded.template(&loaded.helm(name), &arguments);
+        assert!(
+            rendered.contains("key: \"8f2b0c71\"\n"),
+            "{name}: {rendered}"
+        );
     }
 }
 
