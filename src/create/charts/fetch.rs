@@ -80,13 +80,15 @@ impl<'a> Fetcher<'a> {
         })
     }
 
-    /// Gets a chart, reads it, and checks that it is the one that was asked for.
+    /// Gets a chart, the one at `position` in the request, reads it, and checks that it is the one
+    /// that was asked for.
     pub(super) async fn fetch(
         &self,
         requested: &RequestedChart,
+        position: usize,
         progress: &dyn Progress,
     ) -> Result<Fetched, ChartFault> {
-        let pin = self.pin(requested)?;
+        let pin = self.pin(requested, position)?;
         let version = pin.map_or(requested.version.as_deref(), |pin| Some(&pin.version));
         let mut fetched = match &requested.source {
             ChartSource::Repository { url, name } => {
@@ -137,8 +139,12 @@ impl<'a> Fetcher<'a> {
         Ok(fetched)
     }
 
-    /// What the lock says of this chart.
-    fn pin(&self, requested: &RequestedChart) -> Result<Option<&'a LockedChart>, ChartFault> {
+    /// What the lock says of this chart, which is the one at `position` in the request.
+    fn pin(
+        &self,
+        requested: &RequestedChart,
+        position: usize,
+    ) -> Result<Option<&'a LockedChart>, ChartFault> {
         let Some(lock) = self.pins else {
             return Ok(None);
         };
@@ -146,7 +152,13 @@ impl<'a> Fetcher<'a> {
         let fits = |chart: &&LockedChart| {
             chart.source == shown && version_fits(requested.version.as_deref(), &chart.version)
         };
-        let pin = lock.charts.iter().find(fits);
+        // Several versions may fit. Releases are in the order of the request, so they say which.
+        let of_release = lock.releases.get(position).and_then(|release| {
+            let mut charts = lock.charts.iter();
+            charts.find(|chart| chart.reference == release.chart)
+        });
+        let pin = of_release.filter(fits);
+        let pin = pin.or_else(|| lock.charts.iter().find(fits));
         pin.map(Some).ok_or(ChartFault::NotLocked)
     }
 

@@ -132,8 +132,8 @@ pub async fn resolve(
     }
     let mut failed = Vec::new();
     let fetcher = Fetcher::new(client, options, pins)?;
-    for requested in &request.charts {
-        let added = match fetcher.fetch(requested, progress).await {
+    for (position, requested) in request.charts.iter().enumerate() {
+        let added = match fetcher.fetch(requested, position, progress).await {
             Ok(fetched) => charts.add(requested, fetched, options),
             Err(error) => Err(error),
         };

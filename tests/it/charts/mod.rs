@@ -14,3 +14,4 @@ mod refusals;
 mod registry;
 mod render;
 mod sandbox;
+mod versions;
