@@ -31,7 +31,14 @@ fn a_chart_that_does_not_render_speaks_in_helms_own_words() {
                 broken("fail", "{{ fail \"not on a Tuesday\" }}\n"),
                 "not on a Tuesday",
             ),
-            (broken("yaml", "kind: Pod\nmetadata: {name: [\n"), "yaml"),
+            (
+                broken("bad", "kind: Pod\nmetadata: {name: [\n"),
+                "YAML parse error on bad/templates/a.yaml",
+            ),
+            (
+                broken("library", "a: 1\n").metadata("type: library\n"),
+                "discover: none",
+            ),
             (
                 broken("include", "{{ include \"nothing.at.all\" . }}\n"),
                 "nothing.at.all",
