@@ -17,9 +17,12 @@ pub enum ChartFault {
     /// Its source did not give it.
     #[error("{0}")]
     Source(#[from] SourceError),
-    /// What its source gave is no chart that can be carried.
+    /// What is on this machine is no chart that can be carried.
     #[error("{0}")]
     Chart(#[from] ChartError),
+    /// What its repository or registry gave is none, or is another one.
+    #[error("{0}")]
+    Foreign(ChartError),
     /// A directory cannot be packaged.
     #[error("{0}")]
     Package(#[from] PackageError),
@@ -121,7 +124,7 @@ impl ChartFault {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Source(error) => return error.hint(),
-            Self::Chart(error) => return error.hint(),
+            Self::Chart(error) | Self::Foreign(error) => return error.hint(),
             Self::Package(error) => return error.hint(),
             Self::Provenance(error) => return error.hint(),
             Self::Installation(error) | Self::Overlay(error) => return error.hint(),
@@ -148,7 +151,11 @@ impl ChartFault {
     pub fn is_of_source(&self) -> bool {
         match self {
             Self::Source(SourceError::Address { .. } | SourceError::Version { .. }) => false,
-            Self::Source(_) | Self::Moved { .. } | Self::NoProvenance | Self::Provenance(_) => true,
+            Self::Source(_)
+            | Self::Foreign(_)
+            | Self::Moved { .. }
+            | Self::NoProvenance
+            | Self::Provenance(_) => true,
             _ => false,
         }
     }
