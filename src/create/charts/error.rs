@@ -18,9 +18,12 @@ pub enum ChartFault {
     /// Its source did not give it.
     #[error("{0}")]
     Source(#[from] SourceError),
-    /// What its source gave is no chart that can be carried.
+    /// What is on this machine is no chart that can be carried.
     #[error("{0}")]
     Chart(#[from] ChartError),
+    /// What its repository or registry gave is none, or is another one.
+    #[error("{0}")]
+    Foreign(ChartError),
     /// A directory cannot be packaged.
     #[error("{0}")]
     Package(#[from] PackageError),
@@ -128,7 +131,7 @@ impl ChartFault {
         let hint = match self {
             Self::Source(error) => return error.hint(),
             Self::Signatures(error) => return error.hint(),
-            Self::Chart(error) => return error.hint(),
+            Self::Chart(error) | Self::Foreign(error) => return error.hint(),
             Self::Package(error) => return error.hint(),
             Self::Provenance(error) => return error.hint(),
             Self::Installation(error) => return error.hint(),
@@ -157,6 +160,7 @@ impl ChartFault {
             Self::Source(SourceError::Address { .. } | SourceError::Version { .. }) => false,
             Self::Source(_)
             | Self::Signatures(_)
+            | Self::Foreign(_)
             | Self::Moved { .. }
             | Self::NoProvenance
             | Self::Provenance(_) => true,

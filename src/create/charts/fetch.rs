@@ -10,7 +10,7 @@ use crate::{
     bundle::{FetchedDependency, Lock, LockedChart, SourceDigest},
     create::CreateError,
     helm::{
-        chart::{Chart, MAX_ARCHIVE_BYTES},
+        chart::{Chart, ChartError, MAX_ARCHIVE_BYTES},
         oci::{self, ChartReference},
         package::{self, Wanted},
         provenance::{Gpgv, Keyring},
@@ -96,7 +96,8 @@ impl<'a> Fetcher<'a> {
         })
     }
 
-    /// Gets a chart, reads it, and checks that it is the one that was asked for.
+    /// Gets a chart, reads it, and checks that it is the one
+    /// that was asked for.
     pub(super) async fn fetch(
         &self,
         requested: &RequestedChart,
@@ -208,8 +209,7 @@ impl<'a> Fetcher<'a> {
                 ..fetched
             });
         }
-        let chart = read(&found.archive)?;
-        chart.check_identity(name, Some(&found.version))?;
+        let chart = read_foreign(&found.archive, name, &found.version)?;
         Ok(Fetched {
             reference: reference_of(&repository_of(url, name)?, &chart)?,
             chart,
@@ -233,8 +233,7 @@ impl<'a> Fetcher<'a> {
         found: FetchedChart,
         requested: &RequestedChart,
     ) -> Result<Fetched, ChartFault> {
-        let chart = read(&found.archive)?;
-        chart.check_identity(reference.name(), Some(&found.version))?;
+        let chart = read_foreign(&found.archive, reference.name(), &found.version)?;
         let artifact = found.artifact.map(|artifact| {
             let manifest = artifact.manifest;
             let descriptor = Descriptor {
@@ -363,8 +362,7 @@ impl<'a> Fetcher<'a> {
             };
             repository::fetch(self.client, &url, &dependency.name, version, options).await?
         };
-        let chart = read(&found.archive)?;
-        chart.check_identity(&dependency.name, Some(&found.version))?;
+        let chart = read_foreign(&found.archive, &dependency.name, &found.version)?;
         check_version(&chart, version)?;
         let fetched = FetchedDependency {
             digest: Digest::sha256_of(&found.archive),
@@ -445,8 +443,16 @@ fn read_file(path: &Path) -> Result<Bytes, ChartFault> {
     Ok(content.into())
 }
 
-fn read(archive: &[u8]) -> Result<Chart, ChartFault> {
-    Ok(tokio::task::block_in_place(|| Chart::read(archive))?)
+fn read(archive: &[u8]) -> Result<Chart, ChartError> {
+    tokio::task::block_in_place(|| Chart::read(archive))
+}
+
+/// Reads what somebody else gave for a chart of this name and version.
+fn read_foreign(archive: &[u8], name: &str, version: &str) -> Result<Chart, ChartFault> {
+    let chart = read(archive).map_err(ChartFault::Foreign)?;
+    let checked = chart.check_identity(name, Some(version));
+    checked.map_err(ChartFault::Foreign)?;
+    Ok(chart)
 }
 
 /// The place of a chart of a classic repository as a registry's: a name to know it by, where

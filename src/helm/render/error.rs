@@ -160,6 +160,8 @@ fn rendering_hint(said: &str) -> &'static str {
         "name the version of Kubernetes that is installed on with `--kube-version VERSION`"
     } else if said.contains("missing in charts/") {
         "package the chart with its dependencies: `helm dependency build`"
+    } else if said.contains("charts are not installable") {
+        "other charts are built with it: carry those, or it alone with `discover: none`"
     } else if said.contains("parse error") || said.contains("failed to parse") {
         "a template or values file is broken: see the line that is named"
     } else {

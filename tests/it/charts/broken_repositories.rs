@@ -122,13 +122,17 @@ fn what_is_no_archive_is_named_as_what_it_is() {
         repository.publish_archive(&chart(), content.into(), None);
         shop.refuses(&arguments, 5, &[because]);
     }
+    // As on this machine, but it is the source that is at fault.
+    let truncated = &chart().archive()[..500];
+    repository.publish_archive(&chart(), truncated.to_vec(), None);
+    shop.refuses(&arguments, 5, &["damaged"]);
     // Another chart under the name, or another version of it.
     let other = crate::support::shop::chart_with("stall", "1.2.3+0", "a");
     repository.publish_archive(&chart(), other.archive(), None);
-    shop.refuses(&arguments, 2, &["asked for the chart shop", "stall"]);
+    shop.refuses(&arguments, 5, &["asked for the chart shop", "stall"]);
     let other = crate::support::shop::chart_of("1.2.4");
     repository.publish_archive(&chart(), other.archive(), None);
-    shop.refuses(&arguments, 2, &["asked for the chart shop", "1.2.4"]);
+    shop.refuses(&arguments, 5, &["asked for the chart shop", "1.2.4"]);
 }
 
 /// A server that answers a request with the beginning of an answer and then nothing, for ever.

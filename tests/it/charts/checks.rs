@@ -4,8 +4,10 @@ use serde_json::Value;
 
 use crate::support::{
     distribution::{Options, Registry},
+    embedded::Embedded,
     helm::HELMS,
     images::{Family, sample},
+    recording::Recording,
     shop::{HOST, Shop, chart, listing},
     tools::{Finished, require, run},
 };
@@ -121,6 +123,26 @@ fn tags_that_were_kept_are_not_what_was_brought() {
         registry.host()
     );
     assert!(kept.stderr.contains(&said), "{kept:?}");
+}
+
+#[test]
+fn a_chart_and_an_image_that_would_get_one_name_are_refused_before_anything_is_sent() {
+    require!("helm3");
+    let shop = Shop::new();
+    let archive = shop.archive(&chart());
+    let client = shop.upstream.client();
+    client.push("charts/shop", "1.2.3_0", &shop.images["shop/web:1.0"]);
+    let image = format!("{HOST}/charts/shop:1.2.3_0");
+    shop.create(FILE, &["--chart", &archive, "--image", &image])
+        .success();
+    let recording = Recording::refusing();
+    let loaded = shop.load(FILE, &recording.host(), &[]).exits(6);
+    assert!(loaded.stderr.contains("charts/shop:1.2.3_0"), "{loaded:?}");
+    recording.assert_untouched();
+    let elsewhere = Embedded::start();
+    let path = ["--charts-path", "helm"];
+    shop.load(FILE, &elsewhere.host(), &path).success();
+    assert_eq!(elsewhere.client().tags("helm/shop"), ["1.2.3_0"]);
 }
 
 #[test]

@@ -109,6 +109,29 @@ fn another_host_is_shown_no_credential_unless_told() {
 }
 
 #[test]
+fn a_redirect_takes_no_credential_along() {
+    require!("helm3");
+    let shop = Shop::new();
+    let (repository, elsewhere) = (guarded(), ChartRepository::start());
+    let chart = chart();
+    repository.publish(&chart);
+    // As release files of code hosts are: an archive is a redirect to a store.
+    let path = format!("/charts/{}", chart.archive_name());
+    elsewhere.put("/store/1", chart.archive());
+    repository.redirect(&path, &format!("{}/store/1", elsewhere.root()));
+    shop.home.log_in(&[(&repository.host(), USER, PASSWORD)]);
+    let url = repository.url();
+    let plan = shop.plan(&["--chart", "shop", "--repo", &url]);
+    assert_eq!(images_of(&plan), RENDERED);
+    assert_eq!(elsewhere.asked().len(), 1);
+    assert_eq!(elsewhere.asked()[0].authorization, None);
+    // One that leads in circles comes to an end.
+    elsewhere.redirect("/store/1", &format!("{}/store/1", elsewhere.root()));
+    shop.refuses(&["--chart", "shop", "--repo", &url], 5, &["redirect"]);
+    assert!(elsewhere.asked().len() < 60, "{}", elsewhere.asked().len());
+}
+
+#[test]
 fn an_archive_behind_a_guard_elsewhere_is_explained() {
     require!("helm3");
     let shop = Shop::new();

@@ -15,3 +15,4 @@ mod registry;
 mod render;
 mod sandbox;
 mod signed;
+mod versions;

@@ -68,6 +68,7 @@ pub struct ChartRepository {
 struct Shared {
     authorization: Option<String>,
     files: Mutex<BTreeMap<String, Bytes>>,
+    redirects: Mutex<BTreeMap<String, String>>,
     entries: Mutex<Vec<Entry>>,
     asked: Mutex<Vec<Asked>>,
 }
@@ -83,6 +84,7 @@ impl ChartRepository {
         let shared = Arc::new(Shared {
             authorization: options.user.map(|(user, password)| basic(user, password)),
             files: Mutex::default(),
+            redirects: Mutex::default(),
             entries: Mutex::default(),
             asked: Mutex::default(),
         });
@@ -131,6 +133,12 @@ impl ChartRepository {
     pub fn put(&self, path: &str, content: impl Into<Bytes>) {
         let mut files = self.shared.files.lock().unwrap();
         files.insert(path.to_owned(), content.into());
+    }
+
+    /// Sends whoever asks for this path to this address.
+    pub fn redirect(&self, path: &str, to: &str) {
+        let mut redirects = self.shared.redirects.lock().unwrap();
+        redirects.insert(path.to_owned(), to.to_owned());
     }
 
     /// Publishes a chart: the archive, and an entry with its digest.
@@ -206,7 +214,12 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
     let path = request.uri().path().to_owned();
     let allowed = shared.authorization.is_none() || shared.authorization == authorization;
     let file = shared.files.lock().unwrap().get(&path).cloned();
+    let redirect = shared.redirects.lock().unwrap().get(&path).cloned();
     let response = match (allowed, file) {
+        (true, _) if redirect.is_some() => {
+            let to = [(header::LOCATION, redirect.unwrap_or_default())];
+            (StatusCode::FOUND, to).into_response()
+        }
         (false, _) => {
             let challenge = [(header::WWW_AUTHENTICATE, "Basic realm=\"charts\"")];
             (StatusCode::UNAUTHORIZED, challenge).into_response()
