@@ -71,6 +71,16 @@ pub(super) fn kubernetes_name(text: &str) -> Result<String, ValueError> {
     }
 }
 
+/// The place of a file on the nodes of a cluster.
+pub(super) fn path_on_nodes(text: &str) -> Result<String, ValueError> {
+    match text.starts_with('/') && !text.chars().any(char::is_control) {
+        true => Ok(text.to_owned()),
+        false => Err(ValueError(
+            "an absolute path on the nodes, such as /etc/ssl/certs/registry-ca.crt".to_owned(),
+        )),
+    }
+}
+
 /// A path of a repository, or nothing.
 pub(super) fn repository_path(text: &str) -> Result<String, ValueError> {
     let path = text.trim_matches('/');

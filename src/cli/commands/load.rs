@@ -100,7 +100,8 @@ pub struct LoadArgs {
         long,
         value_name = "PATH",
         env = "BUNDLE_NODE_CA_FILE",
-        requires = "handoff"
+        requires = "handoff",
+        value_parser = values::path_on_nodes
     )]
     pub node_ca_file: Option<String>,
     /// The `helm` that checks the hand-off, 3.12 or later [default: the one in PATH, if there is one]

@@ -200,12 +200,14 @@ impl Charts {
             }
             None => self.charts.push(chart),
         }
-        self.installations.push(Installation {
+        let installation = Installation {
             release,
             archive: fetched.archive,
             chart: fetched.chart,
             values,
-        });
+        };
+        relocation::check_settings(&installation)?;
+        self.installations.push(installation);
         Ok(())
     }
 

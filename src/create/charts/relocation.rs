@@ -137,3 +137,27 @@ fn moved_chart(installation: &Installation) -> Result<MovedChart, ChartFault> {
             .collect(),
     })
 }
+
+/// Checks that the values of a chart can be set as its release wants it, also where nothing is
+/// rendered: inside, nobody could correct it.
+///
+/// # Errors
+/// When one of the places cannot be set.
+pub(super) fn check_settings(installation: &Installation) -> Result<(), ChartFault> {
+    if installation.release.relocate.is_empty() {
+        return Ok(());
+    }
+    overlay::overlay(&Request {
+        chart: &moved_chart(installation)?,
+        images: &[],
+        to: Destination {
+            host: STUB,
+            prefix: "",
+            plain_http: false,
+            ca_file: None,
+        },
+        layout: crate::handoff::Layout::Strip,
+        pull_secret: crate::handoff::DEFAULT_PULL_SECRET,
+    })?;
+    Ok(())
+}

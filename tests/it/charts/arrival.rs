@@ -186,6 +186,16 @@ fn a_directory_that_is_something_else_is_refused_before_anything_is_sent() {
         let refused = refused.exits(2);
         assert!(refused.stderr.contains(directory), "{refused:?}");
     }
+    // What could not be written into one is refused as early.
+    for wrong in [
+        ["--node-ca-file", "ca.crt"],
+        ["--pull-secret", "No Name"],
+        ["--charts-path", "UPPER"],
+    ] {
+        let arguments = [&["--handoff", "handoff"], &wrong[..]].concat();
+        let refused = shop.load(FILE, &recording.host(), &arguments).exits(2);
+        assert!(refused.stderr.contains(wrong[0]), "{refused:?}");
+    }
     assert_eq!(shop.listing(), before);
     recording.assert_untouched();
 }

@@ -181,3 +181,31 @@ fn a_signed_bundle_of_charts_passes_every_other_command() {
     let inspected = inspected.success().json();
     assert_eq!(inspected["charts"][0]["version"], "1.2.3+0", "{inspected}");
 }
+
+#[test]
+fn what_is_to_be_set_inside_is_looked_at_before_the_medium_leaves() {
+    require!("docker-registry", "helm3");
+    let shop = Shop::new();
+    let archive = shop.archive(&chart());
+    // Nothing is rendered, so nothing but this would tell.
+    let spec = |path: &str, value: &str| {
+        shop.spec(&format!(
+            "charts:\n  - chart: {archive}\n    discover: none\n    images: [{HOST}/shop/web:1.0]\n    \
+             relocate: {{'{path}': '{value}'}}\n"
+        ));
+    };
+    for path in ["imagePullSecrets[5].name", "image[", "image[x]", "image\\"] {
+        spec(path, "{pullSecret}");
+        shop.refuses(&[], 2, &["cannot set `", "helm --set"]);
+    }
+    spec("imagePullSecrets[0].name", "{pullSecret} of {registry}");
+    shop.create("set.bundle", &[]).success();
+    let registry = Registry::start(Options::default());
+    let to = format!("{}/mirror", registry.host());
+    shop.load("set.bundle", &to, &["--handoff", "handoff"])
+        .success();
+    let overlay = std::fs::read_to_string(shop.dir().join("handoff/values-shop.yaml")).unwrap();
+    let overlay: Value = serde_saphyr::from_str(&overlay).unwrap();
+    let expected = format!("registry-credentials of {to}");
+    assert_eq!(overlay["imagePullSecrets"][0]["name"], expected);
+}
