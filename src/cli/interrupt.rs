@@ -84,11 +84,15 @@ impl Interrupt {
 
     /// Waits for the first signal. A command that calls this has to come to an end by itself
     /// then; the program no longer ends it.
-    pub async fn received(&self) {
+    pub fn received(&self) -> impl Future<Output = ()> + Send + 'static {
+        // From the call on, whenever the waiting begins.
         self.shared.handled.store(true, Ordering::SeqCst);
-        let notified = self.shared.notify.notified();
-        if !self.was_received() {
-            notified.await;
+        let shared = Arc::clone(&self.shared);
+        async move {
+            let notified = shared.notify.notified();
+            if !shared.received.load(Ordering::SeqCst) {
+                notified.await;
+            }
         }
     }
 

@@ -70,6 +70,8 @@ pub async fn run(args: ServeArgs, context: &Context) -> Result<(), CliError> {
         .fault
         .into_iter()
         .fold(FaultPlan::default(), FaultPlan::with);
+    // Whoever sees the address may already send the signal.
+    let told_to_end = context.interrupt.received();
     let server = Server::start(options).await?;
     let address = server.local_addr();
     if !address.ip().is_loopback() && !args.read_only {
@@ -89,10 +91,7 @@ pub async fn run(args: ServeArgs, context: &Context) -> Result<(), CliError> {
                 .step("serving", &format!("{store} on {address}"), None);
         }
     }
-    let interrupt = context.interrupt.clone();
-    server
-        .run_until(async move { interrupt.received().await })
-        .await?;
+    server.run_until(told_to_end).await?;
     context.output.step("stopped", &address.to_string(), None);
     Ok(())
 }

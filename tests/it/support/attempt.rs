@@ -36,11 +36,15 @@ pub struct Watched {
 pub fn watch(command: Command, input: Vec<u8>, patience: Duration) -> Watched {
     let started = Instant::now();
     let mut running = Running::start(command, input);
-    let status = format!("/proc/{}/status", running.id());
+    let process = PathBuf::from(format!("/proc/{}", running.id()));
+    let own = std::fs::read_link("/proc/self/exe").unwrap();
     let mut peak = 0;
     while running.is_running() && started.elapsed() < patience {
+        // Until it becomes the program, it has the memory of this process.
+        let is_started = std::fs::read_link(process.join("exe")).is_ok_and(|exe| exe != own);
         // The high-water mark never sinks, so that a late look sees what was before.
-        peak = peak.max(high_water_mark(Path::new(&status)).unwrap_or(0));
+        let mark = high_water_mark(&process.join("status")).filter(|_| is_started);
+        peak = peak.max(mark.unwrap_or(0));
         std::thread::sleep(Duration::from_millis(1));
     }
     let finished = running.finish(patience.saturating_sub(started.elapsed()));
