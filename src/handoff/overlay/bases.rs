@@ -8,20 +8,11 @@ use crate::oci::Repository;
 
 use super::{
     Left,
-    find::{FoundLeaves, Scope},
+    find::FoundLeaves,
     moved::{Moved, base_of},
     names,
     path::{Path, Step},
 };
-
-/// A registry leaf that a name may belong to.
-pub(super) struct Candidate {
-    pub path: Path,
-    /// Normalised, without a slash at the end.
-    pub base: String,
-    /// What may stand between it and the name.
-    pub between: Vec<Option<String>>,
-}
 
 /// A name that was found to belong to a registry leaf.
 #[derive(Debug)]
@@ -44,82 +35,6 @@ pub(super) struct Use {
 
 const SEVERAL: &str = "the images that it stands for were moved to places with different starts";
 
-/// The registries that a name in `scope` may be completed with: nearest first, those that stand
-/// beside it, those above it, and those of `global` on every level.
-pub(super) fn candidates(scope: &Scope<'_>, own_key: &str) -> Vec<Candidate> {
-    let mut found = Vec::new();
-    let between = between(scope.map, own_key);
-    let mut add = |path: &Path, map: &Map<String, Value>| {
-        for (key, value) in map {
-            if !names::is_base_key(key) || path.key(key) == scope.path.key(own_key) {
-                continue;
-            }
-            if let Some(base) = value.as_str().and_then(|text| names::base(key, text)) {
-                found.push(Candidate {
-                    path: path.key(key),
-                    base,
-                    between: between.clone(),
-                });
-            }
-        }
-    };
-    let mut level = Some(scope);
-    while let Some(at) = level {
-        add(at.path, at.map);
-        level = at.outer;
-    }
-    let mut level = Some(scope);
-    while let Some(at) = level {
-        if let Some(Value::Object(global)) = at.map.get("global") {
-            let path = at.path.key("global");
-            add(&path, global);
-            for (key, value) in global {
-                if let Value::Object(map) = value {
-                    add(&path.key(key), map);
-                }
-            }
-        }
-        level = at.outer;
-    }
-    found
-}
-
-/// Nothing, or the namespace that stands beside the name.
-fn between(map: &Map<String, Value>, own_key: &str) -> Vec<Option<String>> {
-    let mut between = vec![None];
-    for (key, value) in map {
-        let Some(text) = value.as_str() else { continue };
-        if key != own_key
-            && names::is_namespace_key(key)
-            && !text.is_empty()
-            && !names::has_host(text)
-        {
-            between.push(Some(text.to_owned()));
-        }
-    }
-    between
-}
-
-/// Whether a registry stands beside the key, which then is not Docker Hub by implication.
-pub(super) fn has_other_registry(scope: &Scope<'_>, own_key: &str) -> bool {
-    scope.map.iter().any(|(key, value)| {
-        key != own_key
-            && names::is_registry_key(key)
-            && value.as_str().is_some_and(|text| !text.is_empty())
-    })
-}
-
-/// The key beside this one that is for a registry and has none.
-pub(super) fn empty_registry_key<'s>(scope: &'s Scope<'_>, own_key: &str) -> Option<&'s str> {
-    let exact = |key: &&String| matches!(key.as_str(), "registry" | "imageRegistry" | "hub");
-    let (key, _) = scope
-        .map
-        .iter()
-        .filter(|(key, _)| key.as_str() != own_key && exact(key))
-        .find(|(_, value)| value.is_null() || value.as_str() == Some(""))?;
-    Some(key)
-}
-
 /// Rewrites the registry leaves: those that names were found for, and those whose every moved
 /// image went to the same place.
 pub(super) fn rewrite(values: &Value, moved: &Moved<'_>, uses: &[Use], found: &mut FoundLeaves) {
@@ -132,59 +47,116 @@ pub(super) fn rewrite(values: &Value, moved: &Moved<'_>, uses: &[Use], found: &m
     }
     let mut leaves = Vec::new();
     base_leaves(values, &Path::default(), &mut leaves);
-    for (path, key, text) in leaves {
-        if by_base.contains_key(&path) || found.edits.contains_key(&path) {
+    let mut below = BTreeMap::new();
+    let mut namespaces = BTreeMap::new();
+    for leaf in leaves {
+        if by_base.contains_key(&leaf.path) || found.edits.contains_key(&leaf.path) {
             continue;
         }
-        let Some(base) = names::base(key, text) else {
+        let Some(base) = names::base(leaf.key, leaf.text) else {
             continue;
         };
-        let below = moved.below(&base);
-        if below.is_empty() {
+        if !moved.has_below(&base) {
             continue;
         }
-        if let Some(new) = common(below.iter().map(|(rest, place)| base_of(place, rest))) {
-            put_base(found, &path, text, &new);
-        } else if let Some((namespace, host, directory)) = with_namespace(values, &path, &below) {
-            put_base(found, &path, text, &host);
-            found.edits.insert(namespace, Value::String(directory));
+        let below = below
+            .entry(base.clone())
+            .or_insert_with(|| Below::new(moved, &base));
+        if let Some(new) = &below.base {
+            put_base(found, &leaf.path, leaf.text, new);
+            continue;
+        }
+        let parts: &mut Namespaces<'_> = namespaces
+            .entry(std::ptr::from_ref(leaf.map))
+            .or_insert_with(|| Namespaces::new(leaf.map));
+        if let Some(part) = parts.of(&base, below) {
+            put_base(found, &leaf.path, leaf.text, &part.host);
+            let path = leaf.path.beside(part.key);
+            let directory = Value::String(part.directory.clone());
+            found.edits.insert(path, directory);
         } else {
             found.left.push(Left {
-                path: path.to_string(),
-                value: text.to_owned(),
+                path: leaf.path.to_string(),
+                value: leaf.text.to_owned(),
                 reason: SEVERAL,
             });
         }
     }
 }
 
-/// Where a leaf beside a registry holds the next part of all names (`quay.io` and `jetstack`):
-/// that leaf, the host that all images are at, and the path there that takes the leaf's place.
-fn with_namespace(
-    values: &Value,
-    registry: &Path,
-    below: &[(String, &Repository)],
-) -> Option<(Path, String, String)> {
-    let (_, map) = registry.0.split_last()?;
-    let map = Path(map.to_vec());
-    for (key, value) in map.find(values)?.as_object()? {
-        let Some(namespace) = value.as_str().filter(|text| !text.is_empty()) else {
-            continue;
-        };
-        if !names::is_namespace_key(key) {
-            continue;
+/// What was moved from below a registry.
+struct Below<'m> {
+    images: Vec<(&'m str, &'m Repository)>,
+    /// What takes the place of the registry for all of them.
+    base: Option<String>,
+}
+
+impl<'m> Below<'m> {
+    fn new(moved: &'m Moved<'_>, base: &str) -> Self {
+        let images: Vec<_> = moved.below(base).collect();
+        let base = common(images.iter().map(|(rest, place)| base_of(place, rest)));
+        Self { images, base }
+    }
+}
+
+/// The leaves of a map that may hold the next part of all names behind a registry (`quay.io` and
+/// `jetstack`).
+struct Namespaces<'v> {
+    /// Keys and texts, the first key of each text.
+    leaves: Vec<(&'v str, &'v str)>,
+    by_base: BTreeMap<String, Option<Namespace<'v>>>,
+}
+
+/// A namespace that changes with the registry beside it.
+struct Namespace<'v> {
+    key: &'v str,
+    /// The host that all images are at.
+    host: String,
+    /// The path there that takes the leaf's place.
+    directory: String,
+}
+
+impl<'v> Namespaces<'v> {
+    fn new(map: &'v Map<String, Value>) -> Self {
+        let mut texts = BTreeSet::new();
+        let mut leaves = Vec::new();
+        for (key, value) in map {
+            let Some(text) = value.as_str().filter(|text| !text.is_empty()) else {
+                continue;
+            };
+            if names::is_namespace_key(key) && texts.insert(text) {
+                leaves.push((key.as_str(), text));
+            }
         }
-        let parts = below.iter().map(|(rest, place)| {
-            let name = rest.strip_prefix(namespace)?.strip_prefix('/')?;
-            let (host, directory) = (place.host(), place.path().strip_suffix(name)?);
-            Some(format!("{host}/{}", directory.strip_suffix('/')?))
-        });
-        if let Some(both) = common(parts) {
-            let (host, directory) = both.split_once('/')?;
-            return Some((map.key(key), host.to_owned(), directory.to_owned()));
+        Self {
+            leaves,
+            by_base: BTreeMap::new(),
         }
     }
-    None
+
+    /// The leaf beside a registry that has `below` below it.
+    fn of(&mut self, base: &str, below: &Below<'_>) -> Option<&Namespace<'v>> {
+        let find = || {
+            self.leaves.iter().find_map(|(key, text)| {
+                let parts = below.images.iter().map(|(rest, place)| {
+                    let name = rest.strip_prefix(text)?.strip_prefix('/')?;
+                    let (host, directory) = (place.host(), place.path().strip_suffix(name)?);
+                    Some(format!("{host}/{}", directory.strip_suffix('/')?))
+                });
+                let both = common(parts)?;
+                let (host, directory) = both.split_once('/')?;
+                Some(Namespace {
+                    key,
+                    host: host.to_owned(),
+                    directory: directory.to_owned(),
+                })
+            })
+        };
+        self.by_base
+            .entry(base.to_owned())
+            .or_insert_with(find)
+            .as_ref()
+    }
 }
 
 fn rewrite_used(values: &Value, path: &Path, uses: &[&Use], found: &mut FoundLeaves) {
@@ -229,20 +201,39 @@ fn put_base(found: &mut FoundLeaves, path: &Path, old: &str, new: &str) {
 /// The one value that all are, if they are.
 fn common(mut all: impl Iterator<Item = Option<String>>) -> Option<String> {
     let first = all.next()??;
-    let rest: BTreeSet<Option<String>> = all.collect();
-    rest.iter()
-        .all(|other| other.as_deref() == Some(first.as_str()))
+    all.all(|other| other.as_deref() == Some(first.as_str()))
         .then_some(first)
 }
 
+/// A string under a key for registries.
+struct BaseLeaf<'v> {
+    path: Path,
+    key: &'v str,
+    text: &'v str,
+    /// The map that it is in.
+    map: &'v Map<String, Value>,
+}
+
 /// All strings under keys for registries.
-fn base_leaves<'v>(value: &'v Value, path: &Path, found: &mut Vec<(Path, &'v str, &'v str)>) {
+fn base_leaves<'v>(value: &'v Value, path: &Path, found: &mut Vec<BaseLeaf<'v>>) {
+    if path.is_too_long() {
+        return;
+    }
     match value {
         Value::Object(map) => {
             for (key, value) in map {
                 let path = path.key(key);
                 match value {
-                    Value::String(text) if names::is_base_key(key) => found.push((path, key, text)),
+                    Value::String(text) if names::is_base_key(key) => {
+                        if !path.is_too_long() {
+                            found.push(BaseLeaf {
+                                path,
+                                key,
+                                text,
+                                map,
+                            });
+                        }
+                    }
                     other => base_leaves(other, &path, found),
                 }
             }

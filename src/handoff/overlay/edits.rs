@@ -54,7 +54,11 @@ impl<'v> Edits<'v> {
                 from: from.cloned(),
                 to,
             });
-            places.push(path.mergeable());
+            // All changes in one list stand together, and the list is given whole, once.
+            let place = path.mergeable();
+            if places.last() != Some(&place) {
+                places.push(place);
+            }
         }
         let mut overlay = Value::Object(Map::new());
         for place in places {

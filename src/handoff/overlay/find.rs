@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::oci::{Digest, Repository};
 
@@ -11,7 +11,8 @@ use super::{
     bases::{self, Use},
     moved::{Lookup, Moved},
     names,
-    path::{Path, Step},
+    path::{MAX_BYTES, MAX_STEPS, Path, Step},
+    scope::Scope,
 };
 
 /// What was found.
@@ -19,31 +20,30 @@ use super::{
 pub(super) struct FoundLeaves {
     pub edits: BTreeMap<Path, Value>,
     pub left: Vec<Left>,
-}
-
-/// A map in the values, with those that it is in.
-#[derive(Clone, Copy)]
-pub(super) struct Scope<'s> {
-    pub outer: Option<&'s Scope<'s>>,
-    pub path: &'s Path,
-    pub map: &'s Map<String, Value>,
+    pub notes: Vec<String>,
 }
 
 /// A string in the values.
-struct Leaf<'s> {
-    scope: Option<&'s Scope<'s>>,
-    path: &'s Path,
+struct Leaf<'l, 's> {
+    scope: Option<&'l Scope<'s>>,
+    path: &'l Path,
     /// The nearest key: its own, or that of the list that it is in.
-    key: &'s str,
+    key: &'l str,
     /// Whether it is the value of the key itself.
     direct: bool,
-    text: &'s str,
+    text: &'l str,
 }
 
 struct Finder<'m> {
     moved: &'m Moved<'m>,
     found: FoundLeaves,
     uses: Vec<Use>,
+    /// What names that the chart completes are to become.
+    stems: BTreeMap<String, Option<String>>,
+    /// Parts of the values with paths that are too long.
+    too_deep: usize,
+    /// Names that no registry was found for among those that were tried.
+    too_many_starts: usize,
 }
 
 const SEVERAL: &str = "images of this repository were moved to several places";
@@ -54,11 +54,16 @@ pub(super) fn find(values: &Value, moved: &Moved<'_>) -> FoundLeaves {
         moved,
         found: FoundLeaves::default(),
         uses: Vec::new(),
+        stems: BTreeMap::new(),
+        too_deep: 0,
+        too_many_starts: 0,
     };
     finder.walk(None, &Path::default(), "", values);
+    let notes = finder.notes();
     let Finder {
         mut found, uses, ..
     } = finder;
+    found.notes = notes;
     bases::rewrite(values, moved, &uses, &mut found);
     found
 }
@@ -70,6 +75,9 @@ pub(super) fn insecure_image_switches(values: &Value) -> Vec<Path> {
     let mut todo = vec![(Path::default(), values)];
     while let Some((path, value)) = todo.pop() {
         let Value::Object(map) = value else { continue };
+        if path.is_too_long() {
+            continue;
+        }
         if map
             .get("global")
             .and_then(|g| g.pointer("/security/allowInsecureImages"))
@@ -81,7 +89,8 @@ pub(super) fn insecure_image_switches(values: &Value) -> Vec<Path> {
                     .key("allowInsecureImages"),
             );
         }
-        todo.extend(map.iter().map(|(key, value)| (path.key(key), value)));
+        let maps = map.iter().filter(|(_, value)| value.is_object());
+        todo.extend(maps.map(|(key, value)| (path.key(key), value)));
     }
     found
 }
@@ -89,12 +98,9 @@ pub(super) fn insecure_image_switches(values: &Value) -> Vec<Path> {
 impl Finder<'_> {
     fn walk(&mut self, scope: Option<&Scope<'_>>, path: &Path, key: &str, value: &Value) {
         match value {
+            Value::Object(_) | Value::Array(_) if path.is_too_long() => self.too_deep += 1,
             Value::Object(map) => {
-                let inner = Scope {
-                    outer: scope,
-                    path,
-                    map,
-                };
+                let inner = Scope::new(scope, path, map, self.moved);
                 for (key, value) in map {
                     let path = path.key(key);
                     match value {
@@ -128,7 +134,29 @@ impl Finder<'_> {
         }
     }
 
-    fn leaf(&mut self, leaf: &Leaf<'_>) {
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        if self.too_deep > 0 {
+            notes.push(format!(
+                "{} parts of the values were not looked at: they are more than {MAX_STEPS} keys \
+                 deep, or the keys that lead to them are longer than {MAX_BYTES} bytes",
+                self.too_deep
+            ));
+        }
+        if self.too_many_starts > 0 {
+            notes.push(format!(
+                "{} names in the values were only tried with the nearest of very many registries",
+                self.too_many_starts
+            ));
+        }
+        notes
+    }
+
+    fn leaf(&mut self, leaf: &Leaf<'_, '_>) {
+        if leaf.path.is_too_long() {
+            self.too_deep += 1;
+            return;
+        }
         if let Ok(pinned) = leaf.text.parse::<Digest>() {
             if let Some(digest) = self.moved.new_digest(pinned) {
                 self.edit(leaf.path, digest.to_string());
@@ -144,7 +172,7 @@ impl Finder<'_> {
     }
 
     /// A full name with its host: certain under any key.
-    fn whole(&mut self, leaf: &Leaf<'_>) -> bool {
+    fn whole(&mut self, leaf: &Leaf<'_, '_>) -> bool {
         let (name, suffix) = names::split_name(leaf.text);
         if !names::has_host(name) {
             return false;
@@ -152,7 +180,7 @@ impl Finder<'_> {
         let Some(repository) = names::repository(name) else {
             return false;
         };
-        let tag = suffix_tag(suffix).or_else(|| leaf.scope.and_then(sibling_tag));
+        let tag = suffix_tag(suffix).or_else(|| leaf.scope.and_then(|scope| scope.tag));
         match self.moved.find(&repository, tag) {
             Lookup::Unknown => self.stem(leaf, &repository),
             Lookup::Several => {
@@ -169,12 +197,17 @@ impl Finder<'_> {
 
     /// A full name that the chart adds something to, as in `quay.io/cilium/operator` +
     /// `-generic`.
-    fn stem(&mut self, leaf: &Leaf<'_>, repository: &Repository) -> bool {
+    fn stem(&mut self, leaf: &Leaf<'_, '_>, repository: &Repository) -> bool {
         let name = repository.to_string();
         if !names::is_image_key(leaf.key) || !leaf.text.ends_with(repository.path()) {
             return false;
         }
-        match self.moved.place_of_stem(&name) {
+        let moved = self.moved;
+        let place = self
+            .stems
+            .entry(name)
+            .or_insert_with_key(|name| moved.place_of_stem(name));
+        match place.clone() {
             Some(place) => {
                 self.edit(leaf.path, place);
                 true
@@ -185,7 +218,7 @@ impl Finder<'_> {
 
     /// A name without a host: certain with the registry that stands beside or above it, or where
     /// the key says that it is an image.
-    fn part(&mut self, leaf: &Leaf<'_>) -> bool {
+    fn part(&mut self, leaf: &Leaf<'_, '_>) -> bool {
         let Some(scope) = leaf.scope else {
             return false;
         };
@@ -193,12 +226,8 @@ impl Finder<'_> {
         if name.is_empty() || names::has_host(name) {
             return false;
         }
-        let has_companion = || {
-            let is = |key: &String| names::is_tag_key(key) || names::is_registry_key(key);
-            scope.map.keys().any(is)
-        };
         let strong = names::is_image_key(leaf.key)
-            || (names::is_weak_image_key(leaf.key) && has_companion());
+            || (names::is_weak_image_key(leaf.key) && scope.has_companion);
         if strong && self.with_registry(leaf, scope, name, suffix) {
             return true;
         }
@@ -212,19 +241,16 @@ impl Finder<'_> {
         let this_tag = tag.unwrap_or("latest");
         let certain = match strong {
             // One bare word may be anything, unless something says that it is an image.
-            true if !name.contains('/') && tag.is_none() && !has_companion() => {
+            true if !name.contains('/') && tag.is_none() && !scope.has_companion => {
                 self.moved.has_tag(&repository, this_tag)
             }
             true => true,
             false => tag.is_some() && self.moved.has_tag(&repository, this_tag),
         };
-        if !certain || bases::has_other_registry(scope, leaf.key) {
+        if !certain || scope.has_other_registry(leaf.key) {
             return false;
         }
-        match self
-            .moved
-            .find(&repository, tag.or_else(|| sibling_tag(scope)))
-        {
+        match self.moved.find(&repository, tag.or(scope.tag)) {
             Lookup::Unknown => false,
             Lookup::Several => {
                 self.leave(leaf, SEVERAL);
@@ -241,14 +267,14 @@ impl Finder<'_> {
     /// empty, the registry goes there: not all charts leave it out when it is empty.
     fn implied_hub(
         &mut self,
-        leaf: &Leaf<'_>,
+        leaf: &Leaf<'_, '_>,
         scope: &Scope<'_>,
         name: &str,
         suffix: &str,
         place: &Repository,
     ) {
         let suffix = self.new_suffix(suffix);
-        match bases::empty_registry_key(scope, leaf.key) {
+        match scope.empty_registry_key(leaf.key) {
             Some(key) => {
                 let path = match super::moved::base_of(place, name) {
                     Some(base) => {
@@ -272,41 +298,50 @@ impl Finder<'_> {
     /// may serve many.
     fn with_registry(
         &mut self,
-        leaf: &Leaf<'_>,
+        leaf: &Leaf<'_, '_>,
         scope: &Scope<'_>,
         name: &str,
         suffix: &str,
     ) -> bool {
-        let tag = suffix_tag(suffix).or_else(|| sibling_tag(scope));
-        for candidate in bases::candidates(scope, leaf.key) {
-            for between in &candidate.between {
-                let rest = match between {
-                    Some(between) => format!("{between}/{name}"),
-                    None => name.to_owned(),
-                };
-                let Some(full) = names::repository(&format!("{}/{rest}", candidate.base)) else {
-                    continue;
-                };
-                match self.moved.find(&full, tag) {
-                    Lookup::Unknown => {}
-                    Lookup::Several => {
-                        self.leave(leaf, SEVERAL);
-                        return true;
-                    }
-                    Lookup::At(place) => {
-                        self.uses.push(Use {
-                            base: candidate.path.clone(),
-                            leaf: leaf.path.clone(),
-                            text: leaf.text.to_owned(),
-                            rest,
-                            alone: between.is_none(),
-                            suffix: self.new_suffix(suffix),
-                            place: place.clone(),
-                        });
-                        return true;
-                    }
+        if !self.moved.has_parts(name) {
+            return false;
+        }
+        let tag = suffix_tag(suffix).or(scope.tag);
+        let starts = scope.starts(self.moved);
+        for start in &starts.list {
+            let own_between = start.between.is_some_and(|(key, _)| key == leaf.key);
+            if own_between || start.base.path == *leaf.path {
+                continue;
+            }
+            let rest = match start.between {
+                Some((_, between)) => format!("{between}/{name}"),
+                None => name.to_owned(),
+            };
+            let Some(full) = names::repository(&format!("{}/{rest}", start.base.base)) else {
+                continue;
+            };
+            match self.moved.find(&full, tag) {
+                Lookup::Unknown => {}
+                Lookup::Several => {
+                    self.leave(leaf, SEVERAL);
+                    return true;
+                }
+                Lookup::At(place) => {
+                    self.uses.push(Use {
+                        base: start.base.path.clone(),
+                        leaf: leaf.path.clone(),
+                        text: leaf.text.to_owned(),
+                        rest,
+                        alone: start.between.is_none(),
+                        suffix: self.new_suffix(suffix),
+                        place: place.clone(),
+                    });
+                    return true;
                 }
             }
+        }
+        if starts.more {
+            self.too_many_starts += 1;
         }
         false
     }
@@ -366,7 +401,7 @@ impl Finder<'_> {
         self.found.edits.insert(path.clone(), Value::String(to));
     }
 
-    fn leave(&mut self, leaf: &Leaf<'_>, reason: &'static str) {
+    fn leave(&mut self, leaf: &Leaf<'_, '_>, reason: &'static str) {
         self.found.left.push(Left {
             path: leaf.path.to_string(),
             value: leaf.text.to_owned(),
@@ -378,12 +413,4 @@ impl Finder<'_> {
 fn suffix_tag(suffix: &str) -> Option<&str> {
     let tag = suffix.strip_prefix(':')?;
     Some(tag.split_once('@').map_or(tag, |(tag, _)| tag))
-}
-
-fn sibling_tag<'s>(scope: &'s Scope<'_>) -> Option<&'s str> {
-    scope
-        .map
-        .get("tag")
-        .and_then(Value::as_str)
-        .filter(|tag| !tag.is_empty())
 }

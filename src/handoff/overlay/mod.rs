@@ -8,12 +8,17 @@
 mod bases;
 mod edits;
 mod find;
+#[cfg(test)]
+mod hostile;
 mod moved;
 mod names;
 mod path;
+mod scope;
 mod set;
 #[cfg(test)]
 mod tests;
+
+use std::collections::HashSet;
 
 use serde_json::Value;
 
@@ -91,16 +96,14 @@ pub fn overlay(request: &Request<'_>) -> Result<Overlay, HandoffError> {
             edits.put(path, Value::Bool(true));
         }
     }
-    let mut notes = Vec::new();
+    let mut notes = found.notes;
     let place = tigera::place(request);
     tigera::edit_values(request, &place, &mut edits, &mut notes);
     set::apply(request, &place, &mut edits)?;
     let (values, changed) = edits.finish();
-    let left = found
-        .left
-        .into_iter()
-        .filter(|left| !changed.iter().any(|change| change.path == left.path))
-        .collect();
+    let changed_paths: HashSet<&str> = changed.iter().map(|change| change.path.as_str()).collect();
+    let mut left = found.left;
+    left.retain(|left| !changed_paths.contains(left.path.as_str()));
     Ok(Overlay {
         yaml: page(&values),
         values,

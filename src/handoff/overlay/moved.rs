@@ -1,6 +1,9 @@
 //! The images that were moved, to be looked up by every part of their names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
 
 use crate::{
     handoff::MovedImage,
@@ -18,24 +21,35 @@ pub(super) enum Lookup<'m> {
     Several,
 }
 
+/// Where the images of a repository are now.
+#[derive(Debug, Default)]
+struct Places<'m> {
+    all: BTreeSet<&'m Repository>,
+    by_tag: BTreeMap<Option<&'m str>, BTreeSet<&'m Repository>>,
+}
+
 /// An index of moved images.
 #[derive(Debug)]
 pub(super) struct Moved<'m> {
-    repositories: BTreeMap<&'m Repository, BTreeMap<Option<&'m str>, BTreeSet<&'m Repository>>>,
+    /// By their full names, so that those with the same start stand together.
+    repositories: BTreeMap<String, Places<'m>>,
+    /// All parts of their paths.
+    parts: BTreeSet<&'m str>,
     digests: BTreeMap<Digest, Digest>,
 }
 
 impl<'m> Moved<'m> {
     pub(super) fn new(images: &'m [MovedImage]) -> Self {
-        let mut repositories: BTreeMap<_, BTreeMap<_, BTreeSet<_>>> = BTreeMap::new();
+        let mut repositories: BTreeMap<_, Places<'m>> = BTreeMap::new();
+        let mut parts = BTreeSet::new();
         let mut digests = BTreeMap::new();
         for image in images {
-            repositories
-                .entry(image.source.repository())
-                .or_default()
-                .entry(image.source.tag())
-                .or_default()
-                .insert(&image.destination);
+            let source = image.source.repository();
+            parts.extend(source.path().split('/'));
+            let places = repositories.entry(source.to_string()).or_default();
+            places.all.insert(&image.destination);
+            let tagged = places.by_tag.entry(image.source.tag()).or_default();
+            tagged.insert(&image.destination);
             if let Some(pinned) = image
                 .source
                 .digest()
@@ -46,18 +60,18 @@ impl<'m> Moved<'m> {
         }
         Self {
             repositories,
+            parts,
             digests,
         }
     }
 
     /// Where a repository is now; the tag decides where that alone does not.
     pub(super) fn find(&self, repository: &Repository, tag: Option<&str>) -> Lookup<'m> {
-        let Some(tags) = self.repositories.get(repository) else {
+        let Some(Places { all, by_tag }) = self.repositories.get(&repository.to_string()) else {
             return Lookup::Unknown;
         };
-        let all: BTreeSet<_> = tags.values().flatten().copied().collect();
-        let of_tag = tag.and_then(|tag| tags.get(&Some(tag)));
-        let places = of_tag.filter(|_| all.len() > 1).unwrap_or(&all);
+        let of_tag = tag.and_then(|tag| by_tag.get(&Some(tag)));
+        let places = of_tag.filter(|_| all.len() > 1).unwrap_or(all);
         match places.first() {
             Some(only) if places.len() == 1 => Lookup::At(only),
             _ => Lookup::Several,
@@ -67,8 +81,8 @@ impl<'m> Moved<'m> {
     /// Whether this very tag of a repository was moved.
     pub(super) fn has_tag(&self, repository: &Repository, tag: &str) -> bool {
         self.repositories
-            .get(repository)
-            .is_some_and(|tags| tags.contains_key(&Some(tag)))
+            .get(&repository.to_string())
+            .is_some_and(|places| places.by_tag.contains_key(&Some(tag)))
     }
 
     /// The digest at the destination, of a pinned one that is another there.
@@ -79,34 +93,41 @@ impl<'m> Moved<'m> {
     /// What `stem` is to become where names that were moved are `stem-SOMETHING`, and all are
     /// `PLACE-SOMETHING` now.
     pub(super) fn place_of_stem(&self, stem: &str) -> Option<String> {
-        let (directory, last) = stem.rsplit_once('/')?;
-        let mut places = BTreeSet::new();
-        for (rest, place) in self.below(directory) {
-            let Some(added) = rest
-                .strip_prefix(last)
-                .filter(|added| added.starts_with('-'))
-            else {
-                continue;
-            };
-            places.insert(place.to_string().strip_suffix(added)?.to_owned());
-        }
-        let only = places.pop_first()?;
-        places.is_empty().then_some(only)
-    }
-
-    /// What was moved from below `base` (`quay.io`, `docker.io/istio`): the rest of the name, and
-    /// the place now.
-    pub(super) fn below(&self, base: &str) -> Vec<(String, &'m Repository)> {
-        let start = format!("{base}/");
-        let mut found = Vec::new();
-        for (repository, tags) in &self.repositories {
-            if let Some(rest) = repository.to_string().strip_prefix(&start) {
-                for place in tags.values().flatten() {
-                    found.push((rest.to_owned(), *place));
+        let mut only: Option<String> = None;
+        for (added, places) in self.starting_with(format!("{stem}-")) {
+            for place in &places.all {
+                let place = place.to_string();
+                let start = place.strip_suffix(added)?.strip_suffix('-')?;
+                if only.get_or_insert_with(|| start.to_owned()) != start {
+                    return None;
                 }
             }
         }
-        found
+        only
+    }
+
+    /// Whether all parts of a name occur in names that were moved: a cheap way to tell what none
+    /// of them can be.
+    pub(super) fn has_parts(&self, name: &str) -> bool {
+        name.split('/').all(|part| self.parts.contains(part))
+    }
+
+    /// Whether anything was moved from below `base` (`quay.io`, `docker.io/istio`).
+    pub(super) fn has_below(&self, base: &str) -> bool {
+        self.below(base).next().is_some()
+    }
+
+    /// What was moved from below `base`: the rest of the name, and the place now.
+    pub(super) fn below(&self, base: &str) -> impl Iterator<Item = (&str, &'m Repository)> {
+        self.starting_with(format!("{base}/"))
+            .flat_map(|(rest, places)| places.all.iter().map(move |place| (rest, *place)))
+    }
+
+    /// The repositories whose names start so, without the start.
+    fn starting_with(&self, start: String) -> impl Iterator<Item = (&str, &Places<'m>)> {
+        let from = (Bound::Included(start.as_str()), Bound::Unbounded);
+        let names = self.repositories.range::<str, _>(from);
+        names.map_while(move |(name, places)| Some((name.strip_prefix(&start)?, places)))
     }
 }
 

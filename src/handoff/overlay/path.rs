@@ -14,6 +14,11 @@ pub(in crate::handoff) enum Step {
 /// Charts of Istio keep their defaults under this key, and merge the values beside it over them.
 const DEFAULTS_OF_ISTIO: &str = "_internal_defaults_do_not_set";
 
+/// Most steps and bytes of the paths that are looked at. Every leaf and every change carries its
+/// path, so a long one that very many leaves are below would fill the memory.
+pub(super) const MAX_STEPS: usize = 100;
+pub(super) const MAX_BYTES: usize = 1024;
+
 /// The steps from the root of the values. Its [`Display`](fmt::Display) is that of `helm --set`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::handoff) struct Path(pub(super) Vec<Step>);
@@ -36,6 +41,21 @@ impl Path {
         let mut steps = self.0.clone();
         steps.push(step);
         Self(steps)
+    }
+
+    /// The path of another key in the same map.
+    pub(super) fn beside(&self, key: &str) -> Self {
+        let map = self.0.split_last().map_or(&[][..], |(_, map)| map);
+        Self(map.to_vec()).key(key)
+    }
+
+    /// Whether it is longer than the paths that are looked at.
+    pub(super) fn is_too_long(&self) -> bool {
+        let bytes = self.0.iter().map(|step| match step {
+            Step::Key(key) => key.len(),
+            Step::Index(_) => 0,
+        });
+        self.0.len() > MAX_STEPS || bytes.sum::<usize>() > MAX_BYTES
     }
 
     /// The place that is set to change this one.
