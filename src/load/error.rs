@@ -39,7 +39,7 @@ pub enum LoadError {
     #[error("{} names would be used for two different images", .0.len())]
     Clash(Vec<Clash>),
     /// Tags exist with other images.
-    #[error("{} tags exist at the destination with another image", .0.len())]
+    #[error("{} at the destination with another image", crate::human::count(.0.len(), "tag exists", "tags exist"))]
     Conflict(Vec<Conflict>),
     /// A name cannot be used at the destination.
     #[error("{0}")]

@@ -219,11 +219,7 @@ fn sent_text(counts: &BlobCounts) -> String {
 
 fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String {
     let (count, bytes) = plan.to_send(medium);
-    let there = plan
-        .images
-        .iter()
-        .filter(|image| !image.is_to_be_pushed())
-        .count();
+    let there = || plan.images.iter().filter(|image| !image.is_to_be_pushed());
     let kept = plan
         .images
         .iter()
@@ -236,8 +232,8 @@ fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String 
         human::count(plan.blobs.len(), "blob", "blobs"),
         human::bytes(bytes)
     ));
-    if there > 0 {
-        text.push_str(&format!(", {there} of {images} there already"));
+    if there().next().is_some() {
+        text.push_str(&format!(", {} there already", counted(there())));
     }
     if kept > 0 {
         let tags = human::count(kept, "tag stays", "tags stay");

@@ -96,12 +96,8 @@ pub struct LoadArgs {
     #[arg(default_value = DEFAULT_PULL_SECRET, value_parser = values::kubernetes_name)]
     pub pull_secret: String,
     /// Where nodes have the registry's certificate authority, for the files of the hand-off
-    #[arg(
-        long,
-        value_name = "PATH",
-        env = "BUNDLE_NODE_CA_FILE",
-        requires = "handoff"
-    )]
+    // Like --helm without effect alone, for it may be set in the environment.
+    #[arg(long, value_name = "PATH", env = "BUNDLE_NODE_CA_FILE")]
     pub node_ca_file: Option<String>,
     /// The `helm` that checks the hand-off, 3.12 or later [default: the one in PATH, if there is one]
     // Without --handoff it has no effect, rather than being refused: the variable is that of `plan`
