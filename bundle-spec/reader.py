@@ -643,14 +643,15 @@ def check_release(release):
     texts(release, "chart discover kubeVersion name namespace")
     several_texts(release, "apiVersions")
     need(release["discover"] in ("render", "renderWithTests", "none"), "an unknown discover")
-    for name in (release["name"], release["namespace"]):
-        label = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
-        need(len(name) <= 63 and re.fullmatch(label + r"(\." + label + ")*", name), "not a name: %.80r" % name)
+    label = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+    for name, most, grammar in ((release["name"], 53, label + r"(\." + label + ")*"), (release["namespace"], 63, label)):
+        need(len(name) <= most and re.fullmatch(grammar, name), "not a name: %.80r" % name)
     for item in several(release, "relocate"):
         texts(plain(item, "path value"), "path value")
     check_order("settings of a release", [item["path"] for item in several(release, "relocate")])
     names = [check_file(item) for item in several(release, "values")]
     need(len(set(names)) == len(names), "two values files of a release have one name")
+    need(all(item["size"] <= 4 << 20 for item in several(release, "values")), "a values file is too large")
 
 
 def check_absent(item):
@@ -713,6 +714,8 @@ def parse_lock(head):
                          (several(lock, "files"), check_file), (several(lock, "absent"), check_absent)):
         for item in items:
             check(item)
+    sizes = [item["size"] for release in releases for item in release.get("values", [])]
+    need(len(releases) <= 1000 and sum(sizes) <= 64 << 20, "more releases or values than a bundle may have")
     check_order("files", [item["name"] for item in lock.get("files", [])])
     check_order("absent parts", [item["digest"] for item in lock.get("absent", [])])
     for what, keys in (("charts", [item["archive"]["name"].replace("+", "_") for item in charts]),

@@ -3,18 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
 use crate::{
     bundle::{Discover, Release},
     helm::{
-        chart::{Chart, ChartError, parse_values},
+        chart::{Chart, ChartError, MAX_ARCHIVE_BYTES, parse_values},
         discover::{self, DiscoverError, Discovery, Found, Place},
         render::{Helm, HelmError, Rendering},
         values,
     },
-    oci::Reference,
+    oci::{Digest, Reference, Repository},
+    registry::{Client, RegistryError},
 };
 
 /// A chart with everything that it is installed with.
@@ -111,6 +112,83 @@ impl Installation {
         let user = user.map(|(name, content)| parse_values(name, content));
         let user = user.collect::<Result<Vec<_>, _>>()?;
         Ok(values::merged(&self.chart, &user))
+    }
+}
+
+/// Which archive a chart of a bundle has, and what is in it.
+#[derive(Clone, Copy, Debug)]
+pub struct ArchivedChart<'a> {
+    /// The name of the chart.
+    pub name: &'a str,
+    /// Its version; `_` is as good as `+`.
+    pub version: &'a str,
+    /// The digest of the archive.
+    pub digest: Digest,
+    /// The size of the archive in bytes.
+    pub size: u64,
+}
+
+/// Why there is no chart.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// No chart is so large.
+    #[error("{0} bytes are more than a chart may have")]
+    TooLarge(u64),
+    /// The registry does not give it.
+    #[error("{0}")]
+    Registry(Box<RegistryError>),
+    /// The registry gives something else.
+    #[error("the registry has other content for it")]
+    Other,
+    /// It is no chart, or another one.
+    #[error("{0}")]
+    Chart(#[from] ChartError),
+}
+
+impl ArchivedChart<'_> {
+    /// Fetches the archive.
+    ///
+    /// # Errors
+    /// When the registry does not have it, or has something else for it.
+    pub async fn fetch(
+        &self,
+        client: &Client,
+        repository: &Repository,
+    ) -> Result<Bytes, ArchiveError> {
+        self.check_size()?;
+        let failed = |error| ArchiveError::Registry(Box::new(error));
+        let blob = client.blob(repository, &self.digest, 0..self.size, self.size);
+        let mut blob = blob.await.map_err(failed)?;
+        let mut content = BytesMut::new();
+        while let Some(chunk) = blob.chunk().await.map_err(failed)? {
+            content.extend_from_slice(&chunk);
+        }
+        match self.digest.of_same_algorithm(&content) == self.digest {
+            true => Ok(content.freeze()),
+            false => Err(ArchiveError::Other),
+        }
+    }
+
+    /// Reads the chart in the archive.
+    ///
+    /// # Errors
+    /// When it is no chart, or not the one of this name and version.
+    pub fn read(&self, archive: &[u8]) -> Result<Chart, ArchiveError> {
+        // Unpacking and parsing a large one takes a while.
+        let chart = tokio::task::block_in_place(|| Chart::read(archive))?;
+        chart.check_identity(self.name, Some(self.version))?;
+        Ok(chart)
+    }
+
+    /// Refuses a size that no chart has, before anything is allocated.
+    ///
+    /// # Errors
+    /// When it is above [`MAX_ARCHIVE_BYTES`].
+    pub fn check_size(&self) -> Result<(), ArchiveError> {
+        match self.size > MAX_ARCHIVE_BYTES {
+            true => Err(ArchiveError::TooLarge(self.size)),
+            false => Ok(()),
+        }
     }
 }
 

@@ -271,6 +271,14 @@ pub enum LockError {
     /// Nobody is named who asked for it.
     #[error("the lock does not say who asked for {0}")]
     Unasked(String),
+    /// More releases than a bundle may have.
+    #[error("the lock lists more than 1000 releases")]
+    TooManyReleases,
+    /// Values that are larger than a reader has to take.
+    #[error(
+        "the values files of the release `{0}` are too large: one may have 4 MiB, and those of all releases together 64 MiB"
+    )]
+    Values(String),
     /// More files than one artifact can hold.
     #[error("the lock lists more files than one artifact can hold")]
     TooMany,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use super::{
     lock::{Lock, LockError, LockedChart, LockedFile},
-    names::{is_dns_name, is_file_name},
+    names::{is_file_name, is_namespace, is_release_name},
     release::Release,
 };
 use crate::oci::MAX_DOCUMENT_BYTES;
@@ -13,6 +13,13 @@ use crate::oci::MAX_DOCUMENT_BYTES;
 /// Most files of one artifact. The descriptor of a layer with a name is longer than 180 bytes, so
 /// the manifest of more could not be a document of the bundle; it is not even made.
 const MAX_FILES: usize = MAX_DOCUMENT_BYTES / 180;
+
+/// Most releases of one bundle.
+const MAX_RELEASES: usize = 1_000;
+/// Largest values file, in bytes.
+pub(crate) const MAX_VALUES_BYTES: u64 = 4 << 20;
+/// Most bytes of values files of all releases together; one that two releases have counts twice.
+const MAX_ALL_VALUES_BYTES: u64 = 64 << 20;
 
 /// Checks all of that.
 pub(super) fn check(lock: &Lock) -> Result<(), LockError> {
@@ -74,11 +81,23 @@ fn check_charts(charts: &[LockedChart]) -> Result<(), LockError> {
 }
 
 fn check_releases(releases: &[Release]) -> Result<(), LockError> {
+    if releases.len() > MAX_RELEASES {
+        return Err(LockError::TooManyReleases);
+    }
+    let mut all_values = 0_u64;
     let mut known = HashSet::new();
     for release in releases {
-        let names = [&release.name, &release.namespace];
-        if let Some(name) = names.into_iter().find(|name| !is_dns_name(name)) {
-            return Err(LockError::Name(clip(name)));
+        if !is_release_name(&release.name) {
+            return Err(LockError::Name(clip(&release.name)));
+        }
+        if !is_namespace(&release.namespace) {
+            return Err(LockError::Name(clip(&release.namespace)));
+        }
+        for file in &release.values {
+            all_values = all_values.saturating_add(file.size);
+            if file.size > MAX_VALUES_BYTES || all_values > MAX_ALL_VALUES_BYTES {
+                return Err(LockError::Values(clip(&release.name)));
+            }
         }
         if !known.insert((&release.namespace, &release.name)) {
             return Err(LockError::Order("releases"));
@@ -97,4 +116,61 @@ fn check_releases(releases: &[Release]) -> Result<(), LockError> {
 
 fn clip(text: &str) -> String {
     text.chars().take(80).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{bundle::Discover, oci::Digest};
+
+    fn release(number: usize, sizes: &[u64]) -> Release {
+        let files = sizes.iter().enumerate().map(|(file, size)| LockedFile {
+            digest: Digest::sha256_of(b"x"),
+            name: format!("{file}.yaml"),
+            size: *size,
+        });
+        Release {
+            api_versions: vec![],
+            chart: "localhost/demo:1".into(),
+            discover: Discover::Render,
+            kube_version: None,
+            name: format!("r{number}"),
+            namespace: "default".into(),
+            relocate: vec![],
+            values: files.collect(),
+        }
+    }
+
+    #[test]
+    fn releases_and_their_values_have_an_end() {
+        let releases = |count: usize, sizes: &[u64]| -> Vec<Release> {
+            (0..count).map(|number| release(number, sizes)).collect()
+        };
+        let most = MAX_VALUES_BYTES;
+        for (releases, ok) in [
+            (releases(1_000, &[]), true),
+            (releases(1_001, &[]), false),
+            (releases(1, &[most]), true),
+            (releases(1, &[most + 1]), false),
+            (releases(16, &[most]), true),
+            (releases(16, &[most, 1]), false),
+            (releases(1, &[u64::MAX, u64::MAX]), false),
+        ] {
+            assert_eq!(check_releases(&releases).is_ok(), ok, "{}", releases.len());
+        }
+    }
+
+    #[test]
+    fn names_are_those_that_helm_and_kubernetes_take() {
+        let named = |name: &str, namespace: &str| {
+            let mut release = release(1, &[]);
+            release.name = name.to_owned();
+            release.namespace = namespace.to_owned();
+            check_releases(&[release]).is_ok()
+        };
+        assert!(named("a.b-c", &"n".repeat(63)));
+        assert!(!named(&"a".repeat(54), "default"));
+        assert!(!named("a", "b.c"));
+        assert!(!named("../a", "default"));
+    }
 }

@@ -47,7 +47,9 @@ pub use lock::{
     API_VERSION, Absent, AbsentReason, FetchedDependency, Lock, LockError, LockedChart, LockedFile,
     LockedImage, Metadata as Name, Origin, SourceDigest,
 };
-pub use names::{is_bundle_name, is_bundle_version, is_dns_name, is_file_name};
+pub use names::{
+    is_bundle_name, is_bundle_version, is_dns_name, is_file_name, is_namespace, is_release_name,
+};
 pub use release::{Discover, Release, ReleaseArtifact, Setting};
 pub use root::{
     BundleInfo, Entry, EntryKind, FILES_TYPE, LOCK_TYPE, MAX_METADATA_BYTES, MAX_SIGNATURES,

@@ -38,6 +38,20 @@ pub fn is_file_name(name: &str) -> bool {
         && name.chars().all(allowed)
 }
 
+/// Longest name of a release: Helm adds a suffix to it in names of objects.
+const LONGEST_RELEASE: usize = 53;
+
+/// Whether a release can have this name, by Helm's rule: a name as [`is_dns_name`] has it, of at
+/// most 53 bytes.
+pub fn is_release_name(text: &str) -> bool {
+    text.len() <= LONGEST_RELEASE && is_dns_name(text)
+}
+
+/// Whether a namespace can have this name: one label of a name as [`is_dns_name`] has it.
+pub fn is_namespace(text: &str) -> bool {
+    is_dns_name(text) && !text.contains('.')
+}
+
 /// Whether this is a name as Kubernetes has it (RFC 1123, "subdomain"), of at most 63 bytes: labels
 /// of lower-case letters, digits and inner `-`, with dots between them.
 pub fn is_dns_name(text: &str) -> bool {
@@ -47,4 +61,26 @@ pub fn is_dns_name(text: &str) -> bool {
         !label.is_empty() && ends && label.bytes().all(inner)
     };
     text.len() <= LONGEST && text.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_objects_are_those_of_kubernetes() {
+        for name in ["a", "calico-cloud", "a.b-c.0", &"a".repeat(53)] {
+            assert!(is_dns_name(name) && is_release_name(name), "{name}");
+            assert_eq!(is_namespace(name), !name.contains('.'), "{name}");
+        }
+        let long = "a".repeat(63);
+        assert!(is_namespace(&long) && !is_release_name(&long));
+        let longer = "a".repeat(64);
+        for name in [
+            "", "A", "-a", "a-", "a..b", "a_b", "a b", "a\n", "ä", &longer,
+        ] {
+            assert!(!is_dns_name(name) && !is_release_name(name), "{name:?}");
+            assert!(!is_namespace(name), "{name:?}");
+        }
+    }
 }

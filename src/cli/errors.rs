@@ -6,11 +6,10 @@ use std::io::ErrorKind;
 use super::exit::{CliError, Exit};
 use crate::{
     bundle::BundleError,
-    check::CheckError,
     create::CreateError,
     extract::ExtractError,
     inspect::RawError,
-    load::LoadError,
+    load::{HandoffFailure, HandoffFault, LoadError},
     open::OpenError,
     registry::{CredentialError, RegistryError},
     request::RequestError,
@@ -172,11 +171,9 @@ impl From<LoadError> for CliError {
             LoadError::Damaged { ref error, .. } => bundle_exit(error),
             LoadError::VerifyFirstNeedsFile
             | LoadError::Relocation(_)
-            | LoadError::HandoffDirectory(_) => Exit::Usage,
+            | LoadError::HandoffDirectory { .. } => Exit::Usage,
             LoadError::HandoffWrite { .. } => Exit::LocalIo,
-            LoadError::HandoffChart { .. } | LoadError::HandoffValues(_) => Exit::Damaged,
-            LoadError::Handoff(_) => Exit::Usage,
-            LoadError::Check(ref error) => return check_error(error),
+            LoadError::Handoff(ref fault) => handoff_exit(fault),
             LoadError::Clash(_)
             | LoadError::Conflict(_)
             | LoadError::Destination { .. }
@@ -189,18 +186,22 @@ impl From<LoadError> for CliError {
     }
 }
 
-/// A check that could not be made.
-fn check_error(error: &CheckError) -> CliError {
-    let exit = match error {
-        CheckError::Installation { .. } => Exit::Usage,
-        CheckError::Chart { .. } | CheckError::Destination { .. } => Exit::Destination,
-    };
-    CliError::new(exit, error).maybe_hint(error.hint())
+fn handoff_exit(fault: &HandoffFault) -> Exit {
+    match fault {
+        HandoffFault::Write { .. } | HandoffFault::Changed { .. } => Exit::LocalIo,
+        HandoffFault::Names(_) => Exit::Usage,
+        HandoffFault::Chart { .. } | HandoffFault::Values { .. } => Exit::Damaged,
+        HandoffFault::Destination { .. } => Exit::Destination,
+        HandoffFault::Damaged(error) => bundle_exit(error),
+    }
 }
 
-impl From<CheckError> for CliError {
-    fn from(error: CheckError) -> Self {
-        check_error(&error)
+impl From<&HandoffFailure> for CliError {
+    fn from(failure: &HandoffFailure) -> Self {
+        let fault = &failure.fault;
+        Self::new(handoff_exit(fault), failure)
+            .details(fault.details())
+            .maybe_hint(fault.hint())
     }
 }
 

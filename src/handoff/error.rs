@@ -10,7 +10,7 @@ pub enum HandoffError {
     #[error("`{0}` is not a namespace (up to 63 of a-z, 0-9 and `-`)")]
     Namespace(String),
     /// Not a name of a Kubernetes secret.
-    #[error("`{0}` is not a name for a secret (up to 253 of a-z, 0-9, `-` and `.`)")]
+    #[error("`{0}` is not a name for a secret (up to 63 of a-z, 0-9, `-` and `.`)")]
     PullSecret(String),
     /// A chart version that no command line should show.
     #[error("`{version}` is not a version of chart {chart}")]

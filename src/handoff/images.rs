@@ -6,7 +6,7 @@ use super::{HandoffFile, Input, MovedImage, quote, text};
 
 /// `images.csv` and `images.json`.
 pub(super) fn files(input: &Input<'_>) -> Vec<HandoffFile> {
-    let mut images: Vec<&MovedImage> = input.images.iter().collect();
+    let mut images: Vec<&MovedImage> = input.images_there().collect();
     images.sort_by(|a, b| {
         (&a.source, &a.destination, &a.tag).cmp(&(&b.source, &b.destination, &b.tag))
     });

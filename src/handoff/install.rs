@@ -2,13 +2,14 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use super::{Input, kubernetes, quote, values::Release};
+use super::{CA_FILE, Findings, Input, kubernetes, quote, values::Release};
 
 /// Writes the page.
 pub(super) fn page(
     input: &Input<'_>,
     releases: &[Release<'_>],
     files: &BTreeSet<String>,
+    findings: &Findings,
     notes: &[String],
 ) -> String {
     let mut page = Page::default();
@@ -23,7 +24,7 @@ pub(super) fn page(
          commands in this directory.",
         input.bundle.root,
         input.to.place(),
-        counted(input.images.len(), "image"),
+        counted(input.images_there().count(), "image"),
         counted(input.charts.len(), "chart")
     ));
     credentials(&mut page, input);
@@ -40,7 +41,7 @@ pub(super) fn page(
         page.commands(&["kubectl apply -f imageset.yaml".to_owned()]);
     }
     if files.contains("registries.yaml") {
-        nodes(&mut page, input, files);
+        nodes(&mut page, input, files, findings);
     }
     if !notes.is_empty() {
         page.heading("What to know");
@@ -95,16 +96,8 @@ fn credentials(page: &mut Page, input: &Input<'_>) {
     let (host, secret) = (quote::shell(input.to.host), quote::shell(input.pull_secret));
     page.heading("Credentials");
     page.paragraph("Log in for Helm; it asks for the password:");
-    let plain = if input.to.plain_http {
-        " --plain-http"
-    } else {
-        ""
-    };
-    let ca = match input.to.ca_file {
-        Some(file) if !input.to.plain_http => format!(" --ca-file {}", quote::shell(file)),
-        _ => String::new(),
-    };
-    page.commands(&[format!("helm registry login {host}{plain}{ca}")]);
+    let connection = connection(input);
+    page.commands(&[format!("helm registry login {host}{connection}")]);
     if input.to.plain_http {
         page.paragraph("(Helm 3 has `--insecure` in place of `--plain-http` here.)");
     }
@@ -122,7 +115,13 @@ fn credentials(page: &mut Page, input: &Input<'_>) {
         ));
     }
     commands.push("kubectl apply -f pull-secret.yaml".to_owned());
-    commands.push(format!("bundle login {host} --authfile auth.json"));
+    let connection = match input.to.plain_http {
+        true => format!(" --plain-http {host}"),
+        false => connection,
+    };
+    commands.push(format!(
+        "bundle login {host} --authfile auth.json{connection}"
+    ));
     for namespace in kubernetes::namespaces(input) {
         let namespace = quote::shell(namespace);
         commands.push(format!(
@@ -207,19 +206,55 @@ pub(super) fn command(input: &Input<'_>, release: &Release<'_>, by_digest: bool)
         quote::shell(&chart.namespace)
     );
     for file in &release.values {
-        let _ = write!(command, " -f {}", quote::shell(&file.path));
+        let _ = write!(command, " -f {}", quote::shell(file));
     }
     let _ = write!(command, " -f {}", quote::shell(&release.overlay_path()));
-    if input.to.plain_http {
-        command.push_str(" --plain-http");
-    } else if let Some(file) = input.to.ca_file {
-        let _ = write!(command, " --ca-file {}", quote::shell(file));
-    }
+    command.push_str(&connection(input));
     command
 }
 
-fn nodes(page: &mut Page, input: &Input<'_>, files: &BTreeSet<String>) {
-    page.heading("Nodes that pull by the original names (optional)");
+/// How Helm reaches the registry from here, as arguments.
+fn connection(input: &Input<'_>) -> String {
+    match input.certificate {
+        _ if input.to.plain_http => " --plain-http".to_owned(),
+        Some(_) => format!(" --ca-file {CA_FILE}"),
+        None => String::new(),
+    }
+}
+
+fn nodes(page: &mut Page, input: &Input<'_>, files: &BTreeSet<String>, findings: &Findings) {
+    let needed = &findings.only_by_mirror;
+    let images: BTreeSet<&str> = needed.iter().map(|one| one.image.as_str()).collect();
+    match (findings.checked, images.len()) {
+        (true, 0) => page.heading("Nodes that pull by the original names (optional)"),
+        (true, count) => page.heading(&format!(
+            "Nodes that pull by the original names (required for {})",
+            counted(count, "image")
+        )),
+        (false, _) => page.heading("Nodes that pull by the original names"),
+    }
+    if !findings.checked {
+        page.paragraph(
+            "Nobody has looked whether the charts need this, for there was no `helm`: \
+             `bundle check` tells which images nodes find by no other way.",
+        );
+    }
+    if !needed.is_empty() {
+        page.paragraph(
+            "No value of a chart decides where these come from, so nodes find them only so:",
+        );
+        page.paragraph("| image | is now | release | named by |\n|---|---|---|---|");
+        for one in needed {
+            let places: Vec<_> = one.places.iter().map(|place| quote::code(place)).collect();
+            page.line(&format!(
+                "| {} | {} | {} | {} |",
+                quote::code(&one.image),
+                quote::code(&one.destination),
+                quote::code(&one.release),
+                places.join(", ")
+            ));
+        }
+    }
     page.paragraph(
         "Where the nodes are yours, one of these makes every image come from the registry under its \
          original name: also those that operators name, that charts have fixed, and that no values \

@@ -23,6 +23,7 @@ use std::collections::BTreeSet;
 use crate::oci::{Digest, Reference, Repository};
 
 pub use error::HandoffError;
+pub use record::OnlyByMirror;
 
 /// What identifies the bundle whose content was loaded.
 #[derive(Clone, Debug)]
@@ -143,10 +144,27 @@ pub struct Input<'a> {
     pub has_map_rules: bool,
     /// All images of the bundle.
     pub images: &'a [MovedImage],
-    /// All charts of the bundle, in the order of installation.
+    /// Of these images, by their names from before, the destination has other ones under their
+    /// tags, which were kept.
+    pub kept: &'a [Reference],
+    /// All charts of the bundle, in the order of installation. For [`Maker`] their `values` and the
+    /// content of `user_values` are left empty.
     pub charts: &'a [MovedChart],
     /// The name of the secret with the credentials for the registry.
     pub pull_secret: &'a str,
+    /// The certificate authority of the registry in PEM, for the machine that installs, if it is a
+    /// private one.
+    pub certificate: Option<&'a [u8]>,
+}
+
+impl<'a> Input<'a> {
+    /// The images that are at the destination as the bundle has them.
+    pub(crate) fn images_there(&self) -> impl Iterator<Item = &'a MovedImage> {
+        let kept: BTreeSet<&Reference> = self.kept.iter().collect();
+        self.images
+            .iter()
+            .filter(move |image| !kept.contains(&image.source))
+    }
 }
 
 /// The usual name of the pull secret.
@@ -164,7 +182,7 @@ pub struct HandoffFile {
 /// The hand-off.
 #[derive(Clone, Debug)]
 pub struct Handoff {
-    /// The files, sorted by path.
+    /// The files that were not those of a release, sorted by path; of [`files`], all.
     pub files: Vec<HandoffFile>,
     /// What could not be written, or needs a decision, and why; also in `INSTALL.md`.
     pub notes: Vec<String>,
@@ -177,8 +195,6 @@ pub struct Handoff {
 /// What the hand-off has for one release.
 #[derive(Clone, Debug)]
 pub struct HandedRelease {
-    /// What was done with the values.
-    pub overlay: overlay::Overlay,
     /// The path of the overlay.
     pub overlay_path: String,
     /// The paths of the user's values files, in their order.
@@ -187,25 +203,88 @@ pub struct HandedRelease {
     pub command: String,
 }
 
-/// Makes all files of the hand-off.
-///
-/// # Errors
-/// When a name in the input cannot stand in a file or on a command line: see [`HandoffError`].
-pub fn files(input: &Input<'_>) -> Result<Handoff, HandoffError> {
-    let releases = values::releases(input)?;
-    let mut notes = Vec::new();
-    let mut handed = Vec::new();
-    let mut files = Vec::new();
-    for release in &releases {
+/// What a look at the rendered releases has found.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// Whether there was such a look.
+    pub checked: bool,
+    /// Images that only a mirror brings to nodes.
+    pub only_by_mirror: Vec<OnlyByMirror>,
+    /// What else a person should know.
+    pub notes: Vec<String>,
+}
+
+/// The certificate authority of the registry, in the hand-off.
+pub(crate) const CA_FILE: &str = "ca.crt";
+
+/// Makes a hand-off, one release after the other, so that the values of one are in memory at a time.
+#[derive(Debug)]
+pub struct Maker<'a> {
+    input: Input<'a>,
+    releases: Vec<values::Release<'a>>,
+    mirrors: mirrors::Mirrors,
+    notes: Vec<String>,
+    /// Paths of the files that were given away.
+    paths: Vec<String>,
+    /// Releases that were made.
+    made: usize,
+    has_tigera: bool,
+}
+
+impl<'a> Maker<'a> {
+    /// Checks every name that ends up in a path or on a command line.
+    ///
+    /// # Errors
+    /// When one cannot: see [`HandoffError`].
+    pub fn new(input: Input<'a>) -> Result<Self, HandoffError> {
+        for chart in input.charts {
+            overlay::check_settings(chart)?;
+        }
+        Ok(Self {
+            releases: values::releases(&input)?,
+            mirrors: mirrors::Mirrors::of(&input),
+            notes: Vec::new(),
+            paths: Vec::new(),
+            made: 0,
+            has_tigera: false,
+            input,
+        })
+    }
+
+    /// Hosts whose images nodes find by the names from before, if they are told of the mirror.
+    pub fn mirrored_hosts(&self) -> Vec<String> {
+        self.mirrors.covered_hosts()
+    }
+
+    /// The files of the next release, of which the overlay is the first, from its values: all of
+    /// them merged, and the user's files.
+    ///
+    /// # Errors
+    /// When a setting names a place that cannot be set.
+    pub fn release(
+        &mut self,
+        values: serde_json::Value,
+        user_values: Vec<Vec<u8>>,
+    ) -> Result<Vec<HandoffFile>, HandoffError> {
+        let Some(release) = self.releases.get(self.made) else {
+            return Ok(Vec::new());
+        };
+        self.made += 1;
+        let chart = MovedChart {
+            values,
+            user_values: Vec::new(),
+            ..release.chart.clone()
+        };
+        self.has_tigera |= tigera::is_tigera(&chart);
         let overlay = overlay::overlay(&overlay::Request {
-            chart: release.chart,
-            images: input.images,
-            to: input.to,
-            layout: input.layout,
-            pull_secret: input.pull_secret,
+            chart: &chart,
+            images: self.input.images,
+            to: self.input.to,
+            layout: self.input.layout,
+            pull_secret: self.input.pull_secret,
         })?;
         for left in &overlay.left {
-            notes.push(format!(
+            self.notes.push(format!(
                 "{}: value {} ({}) is left as it is: {}",
                 release.label,
                 quote::code(&left.path),
@@ -213,50 +292,85 @@ pub fn files(input: &Input<'_>) -> Result<Handoff, HandoffError> {
                 left.reason
             ));
         }
-        notes.extend(
-            overlay
-                .notes
-                .iter()
-                .map(|note| format!("{}: {note}", release.label)),
-        );
-        files.push(text(release.overlay_path(), overlay.yaml.clone()));
-        for file in &release.values {
+        let notes = overlay.notes.iter();
+        self.notes
+            .extend(notes.map(|note| format!("{}: {note}", release.label)));
+        let mut files = vec![text(release.overlay_path(), overlay.yaml)];
+        let contents = release.values.iter().zip(user_values);
+        files.extend(contents.map(|(path, content)| HandoffFile {
+            path: path.clone(),
+            content,
+        }));
+        self.paths
+            .extend(files.iter().map(|file| file.path.clone()));
+        Ok(files)
+    }
+
+    /// All other files.
+    ///
+    /// # Errors
+    /// When two files would have one path.
+    pub fn finish(mut self, findings: &Findings) -> Result<Handoff, HandoffError> {
+        let input = &self.input;
+        let mut notes = std::mem::take(&mut self.notes);
+        notes.extend(self.mirrors.notes.iter().cloned());
+        let mut files = containers::files(input, &self.mirrors);
+        files.extend(kubernetes::files(input, &self.mirrors)?);
+        if let Some(set) = tigera::image_set(input, self.has_tigera) {
+            notes.extend(set.notes);
+            files.extend(set.file);
+        }
+        files.extend(images::files(input));
+        if let Some(certificate) = input.certificate {
             files.push(HandoffFile {
-                path: file.path.clone(),
-                content: file.content.to_vec(),
+                path: CA_FILE.to_owned(),
+                content: certificate.to_vec(),
             });
         }
-        handed.push(HandedRelease {
-            overlay,
+        notes.extend(findings.notes.iter().cloned());
+        let paths: BTreeSet<String> = files.iter().map(|file| file.path.clone()).collect();
+        let page = install::page(input, &self.releases, &paths, findings, &notes);
+        files.push(text("INSTALL.md".to_owned(), page));
+        files.sort_by(|a, b| a.path.cmp(&b.path));
+        let mut all = self.paths;
+        all.extend(files.iter().map(|file| file.path.clone()));
+        all.sort();
+        if let Some(pair) = all.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(HandoffError::SamePath(pair[0].clone()));
+        }
+        let handed = self.releases.iter().map(|release| HandedRelease {
             overlay_path: release.overlay_path(),
-            values_paths: release.values.iter().map(|f| f.path.clone()).collect(),
+            values_paths: release.values.clone(),
             command: install::command(input, release, false),
         });
+        Ok(Handoff {
+            files,
+            notes,
+            releases: handed.collect(),
+            mirrored_hosts: self.mirrors.covered_hosts(),
+        })
     }
-    let mirrors = mirrors::Mirrors::of(input);
-    notes.extend(mirrors.notes.iter().cloned());
-    files.extend(containers::files(input, &mirrors));
-    files.extend(kubernetes::files(input, &mirrors)?);
-    if let Some(set) = tigera::image_set(input) {
-        notes.extend(set.notes);
-        files.extend(set.file);
+}
+
+/// Makes all files of a hand-off at once, of releases that nobody looked at.
+///
+/// # Errors
+/// When a name in the input cannot stand in a file or on a command line: see [`HandoffError`].
+pub fn files(input: &Input<'_>) -> Result<Handoff, HandoffError> {
+    let mut maker = Maker::new(input.clone())?;
+    let mut files = Vec::new();
+    for chart in input.charts {
+        let contents = chart.user_values.iter().map(|(_, content)| content.clone());
+        files.extend(maker.release(chart.values.clone(), contents.collect())?);
     }
-    files.extend(images::files(input));
-    let paths: BTreeSet<String> = files.iter().map(|file| file.path.clone()).collect();
-    files.push(text(
-        "INSTALL.md".to_owned(),
-        install::page(input, &releases, &paths, &notes),
-    ));
-    files.sort_by(|a, b| a.path.cmp(&b.path));
-    if let Some(pair) = files.windows(2).find(|pair| pair[0].path == pair[1].path) {
-        return Err(HandoffError::SamePath(pair[0].path.clone()));
-    }
-    Ok(Handoff {
-        files,
-        notes,
-        releases: handed,
-        mirrored_hosts: mirrors.covered_hosts(),
-    })
+    let findings = Findings {
+        checked: true,
+        ..Findings::default()
+    };
+    let mut made = maker.finish(&findings)?;
+    made.files.extend(files);
+    made.files.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(made)
 }
 
 fn text(path: String, content: String) -> HandoffFile {

@@ -35,6 +35,39 @@ pub struct Record {
     pub images: Vec<RecordedImage>,
     /// The releases, in the order of their installation.
     pub releases: Vec<RecordedRelease>,
+    /// Whether the releases were rendered and checked when this was written.
+    pub checked: bool,
+    /// Images that releases name as before, so that only a mirror brings them to nodes; known where
+    /// the releases were checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only_by_mirror: Vec<OnlyByMirror>,
+    /// All other files of the hand-off, sorted by path, so that what a user has added or changed is
+    /// told from what may be replaced.
+    pub files: Vec<RecordedFile>,
+}
+
+/// A file of the hand-off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RecordedFile {
+    /// Its path below the directory of the record.
+    pub path: String,
+    /// The digest of its content.
+    pub digest: Digest,
+}
+
+/// An image that nodes find through a mirror and not otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct OnlyByMirror {
+    /// Its name, as the rendered chart has it.
+    pub image: String,
+    /// Its name at the destination.
+    pub destination: String,
+    /// The release.
+    pub release: String,
+    /// Objects and fields that name it.
+    pub places: Vec<String>,
 }
 
 /// An image and where it is now.
@@ -111,6 +144,7 @@ impl Record {
         let releases = record.releases.iter();
         let paths: Vec<&String> = releases
             .flat_map(|r| r.values.iter().chain([&r.overlay]))
+            .chain(record.files.iter().map(|file| &file.path))
             .collect();
         let outside = |path: &&&String| {
             let bad = |part: &str| matches!(part, "" | "." | "..");
@@ -165,6 +199,17 @@ mod tests {
                 values: vec!["values/demo/values.yaml".into()],
                 overlay: "values-demo.yaml".into(),
             }],
+            checked: true,
+            only_by_mirror: vec![OnlyByMirror {
+                image: "quay.io/a/b:1".into(),
+                destination: "registry.local:5000/a/b:1".into(),
+                release: "demo".into(),
+                places: vec!["Pod/x spec.containers[0].image".into()],
+            }],
+            files: vec![RecordedFile {
+                path: "INSTALL.md".into(),
+                digest,
+            }],
         };
         let bytes = record.to_bytes().unwrap();
         assert_eq!(Record::parse(&bytes).unwrap(), record);
@@ -173,6 +218,9 @@ mod tests {
             let bytes = record.to_bytes().unwrap();
             assert!(Record::parse(&bytes).is_err(), "{outside:?}");
         }
+        record.releases[0].values.clear();
+        record.files[0].path = "../INSTALL.md".into();
+        assert!(Record::parse(&record.to_bytes().unwrap()).is_err());
         assert!(Record::parse(b"{}").is_err());
     }
 }

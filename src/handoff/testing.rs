@@ -64,7 +64,9 @@ pub(crate) fn input<'a>(images: &'a [MovedImage], charts: &'a [MovedChart]) -> I
         layout: Layout::Strip,
         has_map_rules: false,
         images,
+        kept: &[],
         charts,
         pull_secret: super::DEFAULT_PULL_SECRET,
+        certificate: None,
     }
 }

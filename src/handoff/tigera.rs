@@ -222,17 +222,21 @@ pub(super) struct ImageSet {
     pub notes: Vec<String>,
 }
 
-/// The `ImageSet` with the digest of every image of the operator.
-pub(super) fn image_set(input: &Input<'_>) -> Option<ImageSet> {
+/// Whether a chart is one of Tigera's.
+pub(super) fn is_tigera(chart: &MovedChart) -> bool {
+    kind(chart).is_some()
+}
+
+/// The `ImageSet` with the digest of every image of the operator, for a chart of Tigera's or where
+/// the operator is among the images.
+pub(super) fn image_set(input: &Input<'_>, has_chart: bool) -> Option<ImageSet> {
     let is_operator = |image: &MovedImage| operator_path(image) == Some("tigera/operator");
-    if !input.charts.iter().any(|chart| kind(chart).is_some())
-        && !input.images.iter().any(is_operator)
-    {
+    if !has_chart && !input.images.iter().any(is_operator) {
         return None;
     }
     let mut digests: BTreeMap<&str, (Digest, &str)> = BTreeMap::new();
     let mut notes = Vec::new();
-    for image in input.images {
+    for image in input.images_there() {
         let Some(path) = operator_path(image).filter(|p| !NOT_OF_THE_OPERATOR.contains(p)) else {
             continue;
         };
@@ -253,7 +257,7 @@ pub(super) fn image_set(input: &Input<'_>) -> Option<ImageSet> {
         .map(|(path, (digest, _))| json!({"image": path, "digest": digest.to_string()}))
         .collect();
     let name = format!("{variant}-{}", release.to_ascii_lowercase());
-    if !super::values::is_dns_name(&name, 253) {
+    if !crate::bundle::is_dns_name(&name) {
         notes.push(format!(
             "imageset.yaml was not written: {} is no name of a Kubernetes object",
             super::quote::code(&name)

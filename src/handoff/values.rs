@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{HandoffError, Input, MovedChart, quote};
+use crate::bundle::{is_dns_name, is_namespace, is_release_name};
 
 /// Longest name of a values file, in bytes.
 const MAX_FILE_NAME: usize = 100;
@@ -13,14 +14,8 @@ pub(super) struct Release<'a> {
     pub chart: &'a MovedChart,
     /// The name of the release, with the namespace where that alone is not unique.
     pub label: String,
-    pub values: Vec<ValuesFile<'a>>,
-}
-
-/// A values file of the user.
-#[derive(Debug)]
-pub(super) struct ValuesFile<'a> {
-    pub path: String,
-    pub content: &'a [u8],
+    /// The paths of the user's values files.
+    pub values: Vec<String>,
 }
 
 impl Release<'_> {
@@ -32,7 +27,7 @@ impl Release<'_> {
 
 /// Checks every name that ends up in a path or on a command line, and gives each chart its files.
 pub(super) fn releases<'a>(input: &Input<'a>) -> Result<Vec<Release<'a>>, HandoffError> {
-    if !is_dns_name(input.pull_secret, 253) {
+    if !is_dns_name(input.pull_secret) {
         return Err(HandoffError::PullSecret(quote::shown(input.pull_secret)));
     }
     if let Some(file) = input.to.ca_file
@@ -68,10 +63,10 @@ pub(super) fn releases<'a>(input: &Input<'a>) -> Result<Vec<Release<'a>>, Handof
 }
 
 fn check(chart: &MovedChart) -> Result<(), HandoffError> {
-    if !is_dns_name(&chart.release, 53) {
+    if !is_release_name(&chart.release) {
         return Err(HandoffError::Release(quote::shown(&chart.release)));
     }
-    if !is_dns_name(&chart.namespace, 63) || chart.namespace.contains('.') {
+    if !is_namespace(&chart.namespace) {
         return Err(HandoffError::Namespace(quote::shown(&chart.namespace)));
     }
     let of_version = |c: char| c.is_ascii_alphanumeric() || ".+-_".contains(c);
@@ -89,41 +84,21 @@ fn check(chart: &MovedChart) -> Result<(), HandoffError> {
     Ok(())
 }
 
-/// Whether this is a DNS subdomain as Kubernetes has it (RFC 1123), of at most `max` bytes.
-pub(super) fn is_dns_name(text: &str, max: usize) -> bool {
-    let label = |label: &str| {
-        !label.is_empty()
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    text.len() <= max && text.split('.').all(label)
-}
-
 /// Values files under their own names. Where that is not possible, for names that are not unique
 /// or that Helm would split at a comma, with a number in front and safe characters.
-fn values_files<'a>(label: &str, files: &'a [(String, Vec<u8>)]) -> Vec<ValuesFile<'a>> {
+fn values_files(label: &str, files: &[(String, Vec<u8>)]) -> Vec<String> {
     let names: Vec<String> = files.iter().map(|(name, _)| safe_name(name)).collect();
     // Not all file systems tell upper from lower case.
     let different: BTreeSet<String> = names.iter().map(|name| name.to_lowercase()).collect();
     let unique = different.len() == names.len();
-    files
-        .iter()
-        .zip(names)
-        .enumerate()
-        .map(|(number, ((_, content), name))| {
-            let name = match unique {
-                true => name,
-                false => format!("{:02}-{name}", number + 1),
-            };
-            ValuesFile {
-                path: format!("values/{label}/{name}"),
-                content,
-            }
-        })
-        .collect()
+    let files = names.into_iter().enumerate().map(|(number, name)| {
+        let name = match unique {
+            true => name,
+            false => format!("{:02}-{name}", number + 1),
+        };
+        format!("values/{label}/{name}")
+    });
+    files.collect()
 }
 
 fn safe_name(name: &str) -> String {
@@ -148,9 +123,6 @@ mod tests {
         let paths = |names: &[&str]| -> Vec<String> {
             let files: Vec<_> = names.iter().map(|n| ((*n).to_owned(), vec![])).collect();
             values_files("r", &files)
-                .into_iter()
-                .map(|f| f.path)
-                .collect()
         };
         assert_eq!(paths(&["values.yaml"]), ["values/r/values.yaml"]);
         assert_eq!(
@@ -165,26 +137,5 @@ mod tests {
                 "values/r/x_"
             ]
         );
-    }
-
-    #[test]
-    fn names_of_objects_are_those_of_kubernetes() {
-        for name in ["a", "calico-cloud", "a.b-c.0"] {
-            assert!(is_dns_name(name, 53), "{name}");
-        }
-        for name in [
-            "",
-            "A",
-            "-a",
-            "a-",
-            "a..b",
-            "a_b",
-            "a b",
-            "a\n",
-            "ä",
-            &"a".repeat(54),
-        ] {
-            assert!(!is_dns_name(name, 53), "{name}");
-        }
     }
 }

@@ -4,7 +4,6 @@ use std::{io, path::PathBuf};
 
 use crate::{
     bundle::BundleError,
-    check::CheckError,
     handoff::HandoffError,
     installation::InstallationError,
     oci::{Digest, Reference},
@@ -39,7 +38,7 @@ pub enum LoadError {
     #[error("{} names would be used for two different images", .0.len())]
     Clash(Vec<Clash>),
     /// Tags exist with other images.
-    #[error("{} tags exist at the destination with another image", .0.len())]
+    #[error("{} at the destination with another image", crate::human::count(.0.len(), "tag exists", "tags exist"))]
     Conflict(Vec<Conflict>),
     /// A name cannot be used at the destination.
     #[error("{0}")]
@@ -85,9 +84,16 @@ pub enum LoadError {
         detail: String,
     },
     /// The hand-off is to go where something else is.
-    #[error("{} exists and is not a hand-off", .0.display())]
-    HandoffDirectory(PathBuf),
-    /// The hand-off cannot be written.
+    #[error("{} {problem}", path.display())]
+    HandoffDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: &'static str,
+        /// Files in it that would be lost.
+        files: Vec<String>,
+    },
+    /// Nothing can be written where the hand-off is to go.
     #[error("{}: {error}", path.display())]
     HandoffWrite {
         /// What was written.
@@ -95,29 +101,109 @@ pub enum LoadError {
         /// Why.
         error: io::Error,
     },
-    /// The hand-off cannot be made.
-    #[error("everything was pushed, but the hand-off cannot be made: {0}")]
-    Handoff(#[from] HandoffError),
-    /// A chart of the bundle cannot be read.
-    #[error("everything was pushed, but the chart {chart} cannot be read: {reason}")]
-    HandoffChart {
-        /// The chart.
-        chart: String,
-        /// Why.
-        reason: String,
-    },
-    /// Values of the bundle cannot be read.
-    #[error("everything was pushed, but {0}")]
-    HandoffValues(#[from] InstallationError),
-    /// The installation cannot be checked.
-    #[error("everything was pushed and the hand-off is written, but it cannot be checked: {0}")]
-    Check(#[from] CheckError),
+    /// The hand-off cannot be made, which was known before anything was sent.
+    #[error("the hand-off cannot be made: {0}")]
+    Handoff(HandoffFault),
     /// A registry that takes only whole blobs failed in the middle of one that came from a pipe.
     #[error("{error}; a blob that comes from a pipe cannot be sent again")]
     PipeOnce {
         /// What failed.
         error: Box<RegistryError>,
     },
+}
+
+/// Why there is no hand-off of a load that is done otherwise.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}the hand-off cannot be made: {fault}",
+    if *.pushed { "everything was pushed, but " } else { "" }
+)]
+pub struct HandoffFailure {
+    /// Whether everything is at the destination; not so in a rehearsal.
+    pub pushed: bool,
+    /// What failed.
+    pub fault: HandoffFault,
+}
+
+/// Why a hand-off cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum HandoffFault {
+    /// It cannot be written.
+    #[error("{}: {error}", path.display())]
+    Write {
+        /// What was written.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// The directory was changed while the load went on.
+    #[error("{} was changed meanwhile", path.display())]
+    Changed {
+        /// The directory.
+        path: PathBuf,
+        /// The files that were added or changed.
+        files: Vec<String>,
+    },
+    /// A name or a setting cannot stand in it.
+    #[error("{0}")]
+    Names(#[from] HandoffError),
+    /// A chart of the bundle cannot be read.
+    #[error("the chart {chart} cannot be read: {reason}")]
+    Chart {
+        /// The chart.
+        chart: String,
+        /// Why.
+        reason: String,
+    },
+    /// The destination does not give back a chart.
+    #[error("{error}")]
+    Destination {
+        /// The chart.
+        place: String,
+        /// What failed.
+        error: Box<RegistryError>,
+    },
+    /// Values of the bundle cannot be read.
+    #[error("release {release}: {error}")]
+    Values {
+        /// The release.
+        release: String,
+        /// Why.
+        error: InstallationError,
+    },
+    /// The bundle is damaged inside.
+    #[error("{0}")]
+    Damaged(BundleError),
+}
+
+impl HandoffFault {
+    /// One line for each thing that is wrong, where there are several.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Self::Changed { files, .. } => files.clone(),
+            Self::Destination { place, .. } => vec![format!("for {place}")],
+            _ => Vec::new(),
+        }
+    }
+
+    /// What to do next.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Write { .. } => {
+                Some("load again when it can be written: only what is missing is sent".into())
+            }
+            Self::Changed { .. } => Some(
+                "move these files elsewhere, then load again: only what is missing is sent".into(),
+            ),
+            Self::Names(error) => error.hint(),
+            Self::Chart { .. } | Self::Values { .. } => Some(
+                "the bundle has to be made anew: what it holds for this release cannot be used"
+                    .into(),
+            ),
+            Self::Destination { error, .. } => error.hint(),
+            Self::Damaged(error) => error.hint(),
+        }
+    }
 }
 
 /// Two images that would get one name.
@@ -183,6 +269,8 @@ impl LoadError {
             Self::SparseIndex { error, .. } | Self::ForeignLayer { error, .. } => {
                 vec![error.to_string()]
             }
+            Self::HandoffDirectory { files, .. } => files.clone(),
+            Self::Handoff(fault) => fault.details(),
             _ => Vec::new(),
         }
     }
@@ -216,13 +304,14 @@ impl LoadError {
             Self::ReadBack { .. } => {
                 Some("the registry or something before it changes or loses content".into())
             }
-            Self::HandoffDirectory(_) => {
+            Self::HandoffDirectory { files, .. } if !files.is_empty() => {
+                Some("move them elsewhere, or name another directory".into())
+            }
+            Self::HandoffDirectory { .. } => {
                 Some("name a directory that does not exist, is empty, or is from an earlier load".into())
             }
-            Self::HandoffWrite { .. } | Self::HandoffChart { .. } => None,
-            Self::Handoff(error) => error.hint(),
-            Self::HandoffValues(error) => error.hint(),
-            Self::Check(error) => error.hint(),
+            Self::HandoffWrite { .. } => None,
+            Self::Handoff(fault) => fault.hint(),
             Self::PipeOnce { .. } => Some("load from a file: bundle load FILE".into()),
         }
     }

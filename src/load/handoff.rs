@@ -1,30 +1,28 @@
 //! The hand-off of a load: the directory with everything that the installation needs beside the
 //! registry, and the check that it will find its images there.
+//!
+//! Releases are taken one at a time: the values of one may be as large as everything else together.
 
-use std::{
-    collections::{HashMap, HashSet},
-    fs,
-    io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::collections::{HashMap, HashSet};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    LoadError, LoadRequest,
-    plan::{LoadPlan, PlannedImage},
+    HandoffFault, LoadError, LoadRequest,
+    directory::{HandoffPlace, Work},
+    plan::{ImageState, PlannedImage},
 };
 use crate::{
-    bundle::{BundleError, Class, LockedChart, LockedFile, MemberId, Release},
-    check::{self, Brought, CheckedRelease},
+    bundle::{BundleError, Class, EntryKind, LockedChart, MemberId, Release},
+    check::{Brought, Checked, CheckedChart, Checker},
     handoff::{
-        self, BundleName, Destination, Handoff, HandoffFile, Input, MovedChart, MovedImage,
-        record::{MAX_RECORD_BYTES, RECORD_FILE, Record, RecordedImage, RecordedRelease},
+        BundleName, Destination, Findings, HandoffFile, Input, Maker, MovedChart, MovedImage,
+        OnlyByMirror,
+        record::{RECORD_FILE, Record, RecordedImage, RecordedRelease},
     },
-    helm::{chart::Chart, render::Helm},
-    installation::Installation,
-    oci::Digest,
+    helm::{chart::MAX_ARCHIVE_BYTES, render::Helm},
+    installation::{ArchiveError, ArchivedChart, Installation},
+    oci::{Digest, Reference},
     open::Medium,
     progress::Progress,
     registry::Client,
@@ -33,36 +31,44 @@ use crate::{
 /// What a hand-off is made of beside the bundle.
 #[derive(Clone, Debug)]
 pub struct HandoffRequest {
-    /// The directory; it does not exist, is empty, or is a hand-off.
-    pub directory: PathBuf,
+    /// The directory; it does not exist, is empty, or is a hand-off as it was written.
+    pub directory: std::path::PathBuf,
     /// The name of the secret with the registry's credentials.
     pub pull_secret: String,
     /// The file with the registry's certificate authority, where nodes will have it.
     pub ca_file: Option<String>,
+    /// The registry's certificate authority in PEM, for those who install.
+    pub certificate: Option<Vec<u8>>,
     /// The `helm` to check with, if there is one.
     pub helm: Option<Helm>,
 }
 
 /// What was handed off.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct HandedOff {
     /// The directory.
-    pub directory: PathBuf,
+    pub directory: std::path::PathBuf,
     /// The files in it, sorted.
     pub files: Vec<String>,
     /// What could not be written or needs a decision.
     pub notes: Vec<String>,
-    /// The releases, if they were checked.
-    pub checked: Vec<CheckedRelease>,
+    /// What was checked; in a rehearsal what can be known before anything is sent.
+    pub checked: Checked,
+    /// Images that only a mirror brings to nodes.
+    pub only_by_mirror: Vec<OnlyByMirror>,
     /// The commands that install the releases, in order.
     pub commands: Vec<String>,
 }
+
+/// Most bytes of values files that are kept of a pipe. A lock with more has been refused.
+const MAX_KEPT_BYTES: usize = 64 << 20;
 
 /// Values files that pass by in a pipe; a bundle in a file is asked for them later.
 #[derive(Debug, Default)]
 pub(super) struct Passing {
     wanted: HashSet<MemberId>,
     taken: HashMap<MemberId, BytesMut>,
+    bytes: usize,
 }
 
 impl Passing {
@@ -82,73 +88,60 @@ impl Passing {
         let blobs = ids.filter(|id| contents.member(*id).class > Class::Document);
         Self {
             wanted: blobs.collect(),
-            taken: HashMap::new(),
+            ..Self::default()
         }
     }
 
     /// A piece passes by.
     pub(super) fn see(&mut self, id: MemberId, bytes: &[u8]) {
-        if self.wanted.contains(&id) {
+        if self.wanted.contains(&id) && self.bytes + bytes.len() <= MAX_KEPT_BYTES {
+            self.bytes += bytes.len();
             self.taken.entry(id).or_default().extend_from_slice(bytes);
         }
     }
 }
 
-/// Refuses a directory that holds something else, before anything is sent.
-pub(super) fn check_directory(request: &HandoffRequest) -> Result<(), LoadError> {
-    let path = &request.directory;
-    let failed = |error| LoadError::HandoffWrite {
-        path: path.clone(),
-        error,
-    };
-    match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-        Ok(found) if !found.is_dir() => {
-            return Err(LoadError::HandoffDirectory(path.clone()));
-        }
-        Ok(_) => {}
-    }
-    let mut entries = fs::read_dir(path).map_err(failed)?;
-    if entries.next().is_none() {
-        return Ok(());
-    }
-    let is_handoff = || {
-        let file = fs::File::open(path.join(RECORD_FILE)).ok()?;
-        let mut content = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, MAX_RECORD_BYTES), &mut content).ok()?;
-        Record::parse(&content).ok()
-    };
-    if is_handoff().is_some() {
-        return Ok(());
-    }
-    Err(LoadError::HandoffDirectory(path.clone()))
+/// A hand-off for which everything has been checked that can be before the first request.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    work: Work,
 }
 
-/// Makes the hand-off, writes it, and checks it where there is a `helm`.
-pub(super) async fn make(
-    client: &Client,
-    medium: &Medium,
-    plan: &LoadPlan,
-    passing: Passing,
-    request: &LoadRequest,
-    options: &HandoffRequest,
-    progress: &dyn Progress,
-) -> Result<HandedOff, LoadError> {
-    let source = Source {
-        client,
-        medium,
-        plan,
-        passing,
-    };
-    let images: Vec<MovedImage> = source.images();
-    let mut charts = Vec::new();
-    let releases = &medium.metadata().lock.releases;
-    for release in releases {
-        charts.push(source.moved_chart(release).await?);
+impl Prepared {
+    /// Checks names and settings, and makes the directory to work in.
+    ///
+    /// # Errors
+    /// When a name cannot be used, or nothing can be written where the hand-off is to be.
+    pub(super) fn new(
+        medium: &Medium,
+        images: &[PlannedImage],
+        request: &LoadRequest,
+        options: &HandoffRequest,
+    ) -> Result<Self, LoadError> {
+        let source = Source::new(medium, images, Passing::default());
+        let charts = source.moved_charts().map_err(LoadError::Handoff)?;
+        let moved = source.moved_images();
+        let input = input(medium, request, options, &moved, &charts);
+        Maker::new(input).map_err(|error| LoadError::Handoff(error.into()))?;
+        let place = HandoffPlace::find(&options.directory)?;
+        Ok(Self {
+            work: match request.dry_run {
+                true => place.rehearse(),
+                false => place.begin()?,
+            },
+        })
     }
+}
+
+fn input<'a>(
+    medium: &'a Medium,
+    request: &'a LoadRequest,
+    options: &'a HandoffRequest,
+    images: &'a [MovedImage],
+    charts: &'a [MovedChart],
+) -> Input<'a> {
     let metadata = medium.metadata();
-    let input = Input {
+    Input {
         bundle: BundleName {
             name: &metadata.lock.metadata.name,
             version: &metadata.lock.metadata.version,
@@ -157,92 +150,225 @@ pub(super) async fn make(
         to: Destination {
             host: request.relocation.to.host(),
             prefix: request.relocation.to.prefix(),
-            plain_http: client.speaks_plain_http(request.relocation.to.host()),
+            plain_http: false,
             ca_file: options.ca_file.as_deref(),
         },
         layout: request.relocation.layout.into(),
         has_map_rules: !request.relocation.rules.is_empty(),
-        images: &images,
-        charts: &charts,
+        images,
+        kept: &[],
+        charts,
         pull_secret: &options.pull_secret,
+        certificate: options.certificate.as_deref(),
+    }
+}
+
+/// Makes the hand-off, checks it where there is a `helm`, and writes it.
+///
+/// # Errors
+/// When it cannot be made or written. What the check finds is no error here.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all of them are what a load has at its end"
+)]
+pub(super) async fn make(
+    client: &Client,
+    medium: &Medium,
+    images: &[PlannedImage],
+    passing: Passing,
+    request: &LoadRequest,
+    options: &HandoffRequest,
+    prepared: Prepared,
+    progress: &dyn Progress,
+) -> Result<HandedOff, HandoffFault> {
+    let mut work = prepared.work;
+    let source = Source::new(medium, images, passing);
+    let moved = source.moved_images();
+    let charts = source.moved_charts()?;
+    let kept = source.kept();
+    let mut input = input(medium, request, options, &moved, &charts);
+    input.to.plain_http = client.speaks_plain_http(request.relocation.to.host());
+    input.kept = &kept;
+    let mut maker = Maker::new(input.clone())?;
+    let mut brought = Brought::new(maker.mirrored_hosts());
+    for image in &moved {
+        brought.add(&image.source, &image.destination, image.digest);
+    }
+    let asked = (!request.dry_run).then_some(client);
+    let checker = Checker::new(asked, options.helm.as_ref(), &brought);
+    let mut findings = Findings {
+        checked: options.helm.is_some(),
+        notes: source.notes(options),
+        ..Findings::default()
     };
-    let mut made = handoff::files(&input)?;
-    made.files.push(HandoffFile {
-        path: RECORD_FILE.to_owned(),
-        content: source.record(&input, &made, releases)?,
-    });
-    made.files.sort_by(|a, b| a.path.cmp(&b.path));
-    write(&options.directory, &made.files)?;
-    let files: Vec<String> = made.files.iter().map(|file| file.path.clone()).collect();
-    progress.step(
-        "wrote",
-        &format!(
-            "{}  {}",
-            options.directory.display(),
-            crate::human::count(files.len(), "file", "files")
-        ),
-    );
-    let mut notes = made.notes.clone();
-    let mut checked = Vec::new();
-    match &options.helm {
-        Some(helm) => {
-            let brought = brought(&input, &made);
-            for (release, handed) in releases.iter().zip(&made.releases) {
-                let (_, chart) = source.chart(release)?;
-                if let Some(tag) = &chart.tag {
-                    check::check_chart(client, &chart.repository, tag, chart.digest).await?;
-                }
-                let installation = source.installation(release).await?;
-                let overlay = &handed.overlay.yaml;
-                let done = check::check(client, helm, &installation, overlay, &brought).await?;
-                checked.extend(done);
+    let mut checked = Checked::default();
+    let releases = &medium.metadata().lock.releases;
+    for release in releases {
+        let (locked, planned) = source.chart(release)?;
+        let archive = source.archive(client, locked, planned).await?;
+        let Some(archive) = archive else {
+            findings.notes.push(format!(
+                "release {}: its chart was not read, so its values do not say where the images are: \
+                 load from a file, or let the chart's tag be replaced",
+                release.name
+            ));
+            for file in maker.release(serde_json::Value::Null, source.values(release)?)? {
+                work.write(&file)?;
             }
+            let chart = checked_chart(&checker, planned, locked).await;
+            checked.releases.push(checker.unread(release, chart));
+            continue;
+        };
+        // Large values are parsed, merged and written out again.
+        let installation = tokio::task::block_in_place(|| source.installation(release, archive))?;
+        let files = tokio::task::block_in_place(|| {
+            let values = installation.merged_values();
+            let values = values.map_err(|error| HandoffFault::Values {
+                release: release.name.clone(),
+                error,
+            })?;
+            let contents = installation
+                .values
+                .iter()
+                .map(|(_, content)| content.clone());
+            Ok::<_, HandoffFault>(maker.release(values, contents.collect())?)
+        })?;
+        for file in &files {
+            work.write(file)?;
         }
-        None if !releases.is_empty() => notes.push(
-            "no helm was found here, so the charts were not rendered: `bundle check` does that later"
-                .to_owned(),
-        ),
-        None => {}
+        let overlay = files.into_iter().next().unwrap_or(HandoffFile {
+            path: String::new(),
+            content: Vec::new(),
+        });
+        let overlay = String::from_utf8_lossy(&overlay.content).into_owned();
+        let chart = checked_chart(&checker, planned, locked).await;
+        let done = checker.release(release, chart, async || Ok((installation, overlay)));
+        checked.releases.push(done.await);
+    }
+    if !request.dry_run {
+        checked.others = checker.others().await;
+    }
+    findings.only_by_mirror = checked.only_by_mirror();
+    for release in &checked.releases {
+        if let Some(why) = release.rendering.why_not() {
+            findings
+                .notes
+                .push(format!("release {}: {why}", release.release));
+        }
+    }
+    let mirrored_hosts = maker.mirrored_hosts();
+    let made = maker.finish(&findings)?;
+    for file in &made.files {
+        work.write(file)?;
+    }
+    let recorded = releases
+        .iter()
+        .zip(&made.releases)
+        .map(|(release, handed)| {
+            let (chart, planned) = source.chart(release)?;
+            Ok::<_, HandoffFault>(RecordedRelease {
+                release: release.clone(),
+                repository: planned.repository.to_string(),
+                chart: chart.digest,
+                archive: chart.archive.digest,
+                archive_size: chart.archive.size,
+                values: handed.values_paths.clone(),
+                overlay: handed.overlay_path.clone(),
+            })
+        });
+    let (api_version, kind) = Record::heading();
+    let record = Record {
+        api_version,
+        kind,
+        bundle: medium.metadata().lock.metadata.clone(),
+        root: medium.metadata().root_digest(),
+        destination: input.to.place(),
+        mirrored_hosts,
+        images: moved
+            .iter()
+            .map(|image| RecordedImage {
+                source: image.source.to_string(),
+                repository: image.destination.to_string(),
+                digest: image.digest,
+            })
+            .collect(),
+        releases: recorded.collect::<Result<_, _>>()?,
+        checked: findings.checked,
+        only_by_mirror: findings.only_by_mirror.clone(),
+        files: work.files().to_vec(),
+    };
+    let content = record.to_bytes().map_err(|error| HandoffFault::Chart {
+        chart: RECORD_FILE.to_owned(),
+        reason: error.to_string(),
+    })?;
+    work.write(&HandoffFile {
+        path: RECORD_FILE.to_owned(),
+        content,
+    })?;
+    let files: Vec<String> = work.files().iter().map(|file| file.path.clone()).collect();
+    work.finish()?;
+    if !request.dry_run {
+        let count = crate::human::count(files.len(), "file", "files");
+        progress.step(
+            "wrote",
+            &format!("{}  {count}", options.directory.display()),
+        );
     }
     Ok(HandedOff {
         directory: options.directory.clone(),
         files,
-        notes,
+        notes: made.notes,
         checked,
+        only_by_mirror: findings.only_by_mirror,
         commands: made.releases.into_iter().map(|r| r.command).collect(),
     })
 }
 
-/// What a load has brought, as the check wants to know it.
-fn brought(input: &Input<'_>, made: &Handoff) -> Brought {
-    let mut brought = Brought::new(made.mirrored_hosts.iter().cloned());
-    for image in input.images {
-        brought.add(&image.source, &image.destination, image.digest);
-    }
-    brought
+async fn checked_chart(
+    checker: &Checker<'_>,
+    planned: &PlannedImage,
+    locked: &LockedChart,
+) -> Option<CheckedChart> {
+    let tag = planned.tag.as_ref()?;
+    checker.chart(&planned.repository, tag, locked.digest).await
 }
 
 /// Where everything is found that the hand-off needs.
 struct Source<'a> {
-    client: &'a Client,
     medium: &'a Medium,
-    plan: &'a LoadPlan,
+    images: &'a [PlannedImage],
+    /// Places of charts in `images`, by reference.
+    charts: HashMap<String, usize>,
     passing: Passing,
 }
 
-impl Source<'_> {
-    fn images(&self) -> Vec<MovedImage> {
+impl<'a> Source<'a> {
+    fn new(medium: &'a Medium, images: &'a [PlannedImage], passing: Passing) -> Self {
+        let charts = images.iter().enumerate();
+        let charts = charts.filter(|(_, image)| image.kind == EntryKind::Chart);
+        Self {
+            medium,
+            images,
+            charts: charts
+                .map(|(at, chart)| (chart.source.to_string(), at))
+                .collect(),
+            passing,
+        }
+    }
+
+    fn moved_images(&self) -> Vec<MovedImage> {
+        // Sorted by reference; a lock that is not has been refused.
         let locked = &self.medium.metadata().lock.images;
         let platforms = |source: &str| {
-            let found = locked.iter().find(|image| image.reference == source);
-            let platforms = found.map(|image| image.platforms.as_slice());
+            let found = locked.binary_search_by(|image| image.reference.as_str().cmp(source));
+            let platforms = found.ok().map(|at| locked[at].platforms.as_slice());
             platforms
                 .unwrap_or_default()
                 .iter()
                 .map(ToString::to_string)
                 .collect()
         };
-        let images = self.plan.images.iter();
+        let images = self.images.iter();
         // A chart and what belongs to it is nothing that nodes pull.
         images
             .filter(|image| !image.of_chart)
@@ -256,154 +382,145 @@ impl Source<'_> {
             .collect()
     }
 
-    async fn moved_chart(&self, release: &Release) -> Result<MovedChart, LoadError> {
-        let (locked, planned) = self.chart(release)?;
-        let installation = self.installation(release).await?;
-        let settings = release.relocate.iter();
-        Ok(MovedChart {
-            name: locked.name.clone(),
-            version: locked.version.clone(),
-            destination: planned.repository.clone(),
-            digest: locked.digest,
-            values: installation.merged_values()?,
-            user_values: installation.values,
-            release: release.name.clone(),
-            namespace: release.namespace.clone(),
-            kube_version: release.kube_version.clone(),
-            set: settings
-                .map(|setting| (setting.path.clone(), setting.value.clone()))
-                .collect(),
-        })
+    /// Names from before of what was not pushed, because a tag at the destination was kept.
+    fn kept(&self) -> Vec<Reference> {
+        let kept = self.images.iter();
+        let kept = kept.filter(|image| matches!(image.state, ImageState::Keep(_)));
+        kept.map(|image| image.source.clone()).collect()
     }
 
-    /// What `check` needs to do the same again.
-    fn record(
-        &self,
-        input: &Input<'_>,
-        made: &Handoff,
-        releases: &[Release],
-    ) -> Result<Vec<u8>, LoadError> {
-        let metadata = self.medium.metadata();
-        let (api_version, kind) = Record::heading();
-        let images = input.images.iter().map(|image| RecordedImage {
-            source: image.source.to_string(),
-            repository: image.destination.to_string(),
-            digest: image.digest,
+    /// What is to be known whatever the charts are.
+    fn notes(&self, options: &HandoffRequest) -> Vec<String> {
+        let mut notes = Vec::new();
+        for image in self.images {
+            if let ImageState::Keep(found) = image.state {
+                notes.push(format!(
+                    "{} was kept: it is {}, and what the bundle has ({}) was not pushed",
+                    image.destination(),
+                    found.short(),
+                    image.digest.short()
+                ));
+            }
+        }
+        let releases = &self.medium.metadata().lock.releases;
+        if options.helm.is_none() && !releases.is_empty() {
+            notes.push(
+                "no helm was found here, so the charts were not rendered and nothing was checked; \
+                 the bundle does not say which images need a mirror (`bundle create` said so): \
+                 `bundle check` tells, where there is a helm"
+                    .to_owned(),
+            );
+        }
+        notes
+    }
+
+    /// All charts of releases, without their values.
+    fn moved_charts(&self) -> Result<Vec<MovedChart>, HandoffFault> {
+        let releases = self.medium.metadata().lock.releases.iter();
+        let charts = releases.map(|release| {
+            let (locked, planned) = self.chart(release)?;
+            let settings = release.relocate.iter();
+            let values = release.values.iter();
+            Ok(MovedChart {
+                name: locked.name.clone(),
+                version: locked.version.clone(),
+                destination: planned.repository.clone(),
+                digest: locked.digest,
+                values: serde_json::Value::Null,
+                user_values: values.map(|file| (file.name.clone(), Vec::new())).collect(),
+                release: release.name.clone(),
+                namespace: release.namespace.clone(),
+                kube_version: release.kube_version.clone(),
+                set: settings
+                    .map(|setting| (setting.path.clone(), setting.value.clone()))
+                    .collect(),
+            })
         });
-        let releases = releases
-            .iter()
-            .zip(&made.releases)
-            .map(|(release, handed)| {
-                let (chart, planned) = self.chart(release)?;
-                Ok::<_, LoadError>(RecordedRelease {
-                    release: release.clone(),
-                    repository: planned.repository.to_string(),
-                    chart: chart.digest,
-                    archive: chart.archive.digest,
-                    archive_size: chart.archive.size,
-                    values: handed.values_paths.clone(),
-                    overlay: handed.overlay_path.clone(),
-                })
-            });
-        let record = Record {
-            api_version,
-            kind,
-            bundle: metadata.lock.metadata.clone(),
-            root: metadata.root_digest(),
-            destination: input.to.place(),
-            mirrored_hosts: made.mirrored_hosts.clone(),
-            images: images.collect(),
-            releases: releases.collect::<Result<_, _>>()?,
-        };
-        record.to_bytes().map_err(|error| LoadError::HandoffChart {
-            chart: RECORD_FILE.to_owned(),
-            reason: error.to_string(),
-        })
+        charts.collect()
     }
 
     /// The chart of a release. That it is there was checked with the lock.
-    fn chart(&self, release: &Release) -> Result<(&LockedChart, &PlannedImage), LoadError> {
-        let missing = || LoadError::HandoffChart {
+    fn chart(
+        &self,
+        release: &Release,
+    ) -> Result<(&'a LockedChart, &'a PlannedImage), HandoffFault> {
+        let missing = || HandoffFault::Chart {
             chart: release.chart.clone(),
             reason: "it is not in the bundle".to_owned(),
         };
-        let mut locked = self.medium.metadata().lock.charts.iter();
-        let locked = locked.find(|chart| chart.reference == release.chart);
-        let mut planned = self.plan.images.iter();
-        let planned = planned.find(|image| image.source.to_string() == release.chart);
-        Ok((locked.ok_or_else(missing)?, planned.ok_or_else(missing)?))
+        // Sorted by reference, as images are.
+        let locked = &self.medium.metadata().lock.charts;
+        let found = locked.binary_search_by(|chart| chart.reference.cmp(&release.chart));
+        let locked = found.ok().map(|at| &locked[at]).ok_or_else(missing)?;
+        let planned = self.charts.get(&release.chart).map(|at| &self.images[*at]);
+        Ok((locked, planned.ok_or_else(missing)?))
     }
 
-    async fn installation(&self, release: &Release) -> Result<Installation, LoadError> {
-        let (locked, planned) = self.chart(release)?;
-        let archive = self.archive(&locked.archive, planned).await?;
-        let chart = tokio::task::block_in_place(|| Chart::read(&archive));
-        let chart = chart.map_err(|error| LoadError::HandoffChart {
+    fn installation(
+        &self,
+        release: &Release,
+        archive: Bytes,
+    ) -> Result<Installation, HandoffFault> {
+        let (locked, _) = self.chart(release)?;
+        let chart = archived(locked).read(&archive);
+        let chart = chart.map_err(|error| HandoffFault::Chart {
             chart: release.chart.clone(),
             reason: error.to_string(),
         })?;
-        let values = release.values.iter().map(|file| {
-            let content = self.values(file)?;
-            Ok::<_, LoadError>((file.name.clone(), content.to_vec()))
-        });
+        let names = release.values.iter().map(|file| file.name.clone());
         Ok(Installation {
             release: release.clone(),
             archive,
             chart,
-            values: values.collect::<Result<_, _>>()?,
+            values: names.zip(self.values(release)?).collect(),
         })
     }
 
-    /// A chart's archive: from the file, or, where a pipe has gone on, from the destination.
-    async fn archive(&self, file: &LockedFile, planned: &PlannedImage) -> Result<Bytes, LoadError> {
+    /// A chart's archive: from the file, or, where a pipe has gone on, from the destination. None
+    /// where neither has it.
+    async fn archive(
+        &self,
+        client: &Client,
+        locked: &LockedChart,
+        planned: &PlannedImage,
+    ) -> Result<Option<Bytes>, HandoffFault> {
         if let Medium::File(_) = self.medium {
-            return self.member(&file.digest);
+            return self.member(&locked.archive.digest).map(Some);
         }
-        let wrong = |reason: String| LoadError::HandoffChart {
-            chart: planned.destination(),
-            reason,
-        };
-        if file.size > crate::helm::chart::MAX_ARCHIVE_BYTES as u64 {
-            return Err(wrong("it is larger than any chart".to_owned()));
+        if matches!(planned.state, ImageState::Keep(_)) {
+            return Ok(None);
         }
-        let blob = self
-            .client
-            .blob(&planned.repository, &file.digest, 0..file.size, file.size);
-        let mut blob = blob.await.map_err(LoadError::at(&planned.destination()))?;
-        let mut content = BytesMut::new();
-        while let Some(chunk) = blob
-            .chunk()
-            .await
-            .map_err(LoadError::at(&planned.destination()))?
-        {
-            content.extend_from_slice(&chunk);
-        }
-        if file.digest.of_same_algorithm(&content) != file.digest {
-            return Err(wrong("the registry gives back something else".to_owned()));
-        }
-        Ok(content.freeze())
+        let fetched = archived(locked).fetch(client, &planned.repository).await;
+        fetched.map(Some).map_err(|error| match error {
+            ArchiveError::Registry(error) => HandoffFault::Destination {
+                place: planned.destination(),
+                error,
+            },
+            error => HandoffFault::Chart {
+                chart: planned.destination(),
+                reason: error.to_string(),
+            },
+        })
     }
 
-    fn values(&self, file: &LockedFile) -> Result<Bytes, LoadError> {
+    /// The values files of a release.
+    fn values(&self, release: &Release) -> Result<Vec<Vec<u8>>, HandoffFault> {
         let contents = &self.medium.metadata().plan.contents;
-        let taken = contents
-            .find(&file.digest)
-            .and_then(|id| self.passing.taken.get(&id));
-        match taken {
-            Some(taken) => Ok(taken.clone().freeze()),
-            None => self.member(&file.digest),
-        }
+        let files = release.values.iter().map(|file| {
+            let taken = contents.find(&file.digest);
+            let taken = taken.and_then(|id| self.passing.taken.get(&id));
+            match taken {
+                Some(taken) => Ok(taken.to_vec()),
+                None => self.member(&file.digest).map(Vec::from),
+            }
+        });
+        files.collect()
     }
 
     /// A member of a bundle in a file, whole.
-    fn member(&self, digest: &Digest) -> Result<Bytes, LoadError> {
+    fn member(&self, digest: &Digest) -> Result<Bytes, HandoffFault> {
         let name = digest.to_string();
-        let damaged = |error: BundleError| LoadError::Damaged {
-            error,
-            image: name.clone(),
-            sent: 0,
-            of: 0,
-        };
+        let damaged = HandoffFault::Damaged;
         let contents = &self.medium.metadata().plan.contents;
         let id = contents
             .find(digest)
@@ -412,12 +529,11 @@ impl Source<'_> {
         if member.class.is_large()
             && let Medium::File(archive) = self.medium
         {
-            if member.size > crate::helm::chart::MAX_ARCHIVE_BYTES as u64 {
-                let most = crate::helm::chart::MAX_ARCHIVE_BYTES as u64;
+            if member.size > MAX_ARCHIVE_BYTES {
                 return Err(damaged(BundleError::TooLarge {
                     what: "a chart or a values file",
                     size: member.size,
-                    most,
+                    most: MAX_ARCHIVE_BYTES,
                 }));
             }
             return tokio::task::block_in_place(|| {
@@ -433,52 +549,11 @@ impl Source<'_> {
     }
 }
 
-/// Writes the files beside the directory first; it gets its name when all are there.
-fn write(directory: &Path, files: &[HandoffFile]) -> Result<(), LoadError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error| LoadError::HandoffWrite { path, error }
-    };
-    let parent = directory.parent().filter(|p| !p.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(failed(parent))?;
-    let work = tempfile::Builder::new()
-        .prefix(".bundle-handoff-")
-        .tempdir_in(parent)
-        .map_err(failed(parent))?;
-    for file in files {
-        let path = work.path().join(&file.path);
-        if let Some(directory) = path.parent() {
-            fs::create_dir_all(directory).map_err(failed(directory))?;
-        }
-        // Values may hold what only their owner should read.
-        let mode = if file.path.starts_with("values") {
-            0o600
-        } else {
-            0o644
-        };
-        fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(&path)
-            .and_then(|mut opened| opened.write_all(&file.content))
-            .map_err(failed(&path))?;
+fn archived(locked: &LockedChart) -> ArchivedChart<'_> {
+    ArchivedChart {
+        name: &locked.name,
+        version: &locked.version,
+        digest: locked.archive.digest,
+        size: locked.archive.size,
     }
-    let made = work.keep();
-    let replace = || -> io::Result<()> {
-        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(&made, permissions)?;
-        // It was looked at before: absent, empty, or a hand-off.
-        match fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        fs::rename(&made, directory)
-    };
-    replace().map_err(|error| {
-        // The next run makes it anew.
-        let _ = fs::remove_dir_all(&made);
-        failed(directory)(error)
-    })
 }

@@ -6,6 +6,7 @@
 //! **hand-off** (`handoff`) and a **receipt**. A load that dies leaves every old tag as it was; run again, it goes on.
 
 mod blobs;
+mod directory;
 mod error;
 mod handoff;
 mod index;
@@ -14,7 +15,7 @@ mod plan;
 mod receipt;
 mod relocation;
 
-pub use error::{Clash, Conflict, LoadError};
+pub use error::{Clash, Conflict, HandoffFailure, HandoffFault, LoadError};
 pub use handoff::{HandedOff, HandoffRequest};
 pub use index::{IndexMode, Variant, Variants};
 pub use plan::{ImageState, LoadPlan, PlannedBlob, PlannedImage};
@@ -69,12 +70,12 @@ pub struct LoadRequest {
 }
 
 /// What a load did.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Loaded {
     /// What was trusted and why, what went where.
     pub receipt: Receipt,
-    /// What was written for the installation.
-    pub handoff: Option<HandedOff>,
+    /// What was written for the installation, where that was asked for, or why it was not.
+    pub handoff: Option<Result<HandedOff, HandoffFailure>>,
 }
 
 /// Loads the bundle.
@@ -90,8 +91,8 @@ pub async fn load(
     if request.verify_first && request.input == Input::Stdin {
         return Err(LoadError::VerifyFirstNeedsFile);
     }
-    if let Some(handoff) = request.handoff.as_ref().filter(|_| !request.dry_run) {
-        handoff::check_directory(handoff)?;
+    if let Some(handoff) = &request.handoff {
+        directory::HandoffPlace::find(&handoff.directory)?;
     }
     let medium = tokio::task::block_in_place(|| {
         open::open(&request.input, &request.trust, &mut |_, _, _, _| ())
@@ -122,14 +123,41 @@ async fn push(
     let mut medium = medium.into_value();
     let host = request.relocation.to.host();
     let images = plan::destinations(&medium, request)?;
+    let handoff = match &request.handoff {
+        Some(options) => {
+            let prepared = handoff::Prepared::new(&medium, &images, request, options)?;
+            Some((options, prepared))
+        }
+        None => None,
+    };
     client.ping(host).await.map_err(LoadError::at(""))?;
     let mut plan = plan::make(client, &medium, request, images).await?;
     progress.step("plan", &plan_text(&plan, &medium, request));
     if request.dry_run {
         let counts = BlobCounts::default();
+        let is_file = matches!(medium, Medium::File(_));
+        let handoff = match handoff {
+            Some((options, prepared)) if is_file => {
+                let passing = handoff::Passing::default();
+                let images = &plan.images;
+                let made = handoff::make(
+                    client, &medium, images, passing, request, options, prepared, progress,
+                );
+                let failed = |fault| HandoffFailure {
+                    pushed: false,
+                    fault,
+                };
+                Some(made.await.map_err(failed))
+            }
+            Some(_) => {
+                progress.warn("a hand-off can be rehearsed only with a bundle in a file");
+                None
+            }
+            None => None,
+        };
         return Ok(Loaded {
             receipt: receipt::make(&medium, &plan, &decision, counts, request),
-            handoff: None,
+            handoff,
         });
     }
     let mut passing = handoff::Passing::of(&medium, request);
@@ -157,9 +185,17 @@ async fn push(
             image.digest = digest;
         }
     }
-    let handoff = match &request.handoff {
-        Some(options) => {
-            Some(handoff::make(client, &medium, &plan, passing, request, options, progress).await?)
+    let handoff = match handoff {
+        Some((options, prepared)) => {
+            let images = &plan.images;
+            let made = handoff::make(
+                client, &medium, images, passing, request, options, prepared, progress,
+            );
+            let failed = |fault| HandoffFailure {
+                pushed: true,
+                fault,
+            };
+            Some(made.await.map_err(failed))
         }
         None => None,
     };
@@ -219,11 +255,7 @@ fn sent_text(counts: &BlobCounts) -> String {
 
 fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String {
     let (count, bytes) = plan.to_send(medium);
-    let there = plan
-        .images
-        .iter()
-        .filter(|image| !image.is_to_be_pushed())
-        .count();
+    let there = || plan.images.iter().filter(|image| !image.is_to_be_pushed());
     let kept = plan
         .images
         .iter()
@@ -236,8 +268,8 @@ fn plan_text(plan: &LoadPlan, medium: &Medium, request: &LoadRequest) -> String 
         human::count(plan.blobs.len(), "blob", "blobs"),
         human::bytes(bytes)
     ));
-    if there > 0 {
-        text.push_str(&format!(", {there} of {images} there already"));
+    if there().next().is_some() {
+        text.push_str(&format!(", {} there already", counted(there())));
     }
     if kept > 0 {
         let tags = human::count(kept, "tag stays", "tags stay");

@@ -6,37 +6,40 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bytes::{Bytes, BytesMut};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::{
-    check::{self, Brought, CheckedRelease},
+    check::{
+        Brought, CheckError, Checked, CheckedImage, CheckedRelease, Checker, ImageState, Rendered,
+        place_text,
+    },
     cli::{
         Context, Format,
         args::RegistryArgs,
         escape::escape_path,
         exit::{CliError, Exit},
-        output::Output,
         table::{Align, Table},
     },
     handoff::record::{MAX_RECORD_BYTES, RECORD_FILE, Record, RecordedRelease},
-    helm::{chart::Chart, chart::MAX_ARCHIVE_BYTES, render::Helm},
+    helm::render::Helm,
     human,
-    installation::Installation,
+    installation::{ArchiveError, ArchivedChart, Installation},
     oci::{Reference, Repository},
     registry::{Client, ProxyUse},
 };
 
 /// Largest values file that is read, in bytes.
 const MAX_VALUES_BYTES: u64 = 4 << 20;
+/// Largest overlay that is read, in bytes; it can be larger than the values that it is made from.
+const MAX_OVERLAY_BYTES: u64 = 64 << 20;
 
 /// Check that an installation will find all its images
 ///
 /// Renders every chart of a hand-off as it will be installed, and looks for each image that comes
 /// out: it must be in the registry, or be found there by a mirror, with the digest that was
-/// carried. `load --handoff` does the same where there is a helm.
+/// carried. So must every chart, and every other image of the bundle. `load --handoff` does the same where there is a helm.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -67,38 +70,43 @@ pub async fn run(args: CheckArgs, context: &Context) -> Result<(), CliError> {
     let config = args.registry.client_config(ProxyUse::None, [host])?;
     let client = Client::new(config).map_err(|error| CliError::destination(&error))?;
     let brought = brought(&record)?;
-    let mut releases = Vec::new();
+    let checker = Checker::new(Some(&client), Some(&helm), &brought);
+    let mut checked = Checked::default();
     for recorded in &record.releases {
-        let overlay = read(&args.directory.join(&recorded.overlay), MAX_VALUES_BYTES)?;
-        let overlay = String::from_utf8(overlay)
-            .map_err(|_| CliError::usage(format!("{} is not UTF-8 text", recorded.overlay)))?;
-        let installation = installation(&client, &args.directory, recorded).await?;
-        let checked = check::check(&client, &helm, &installation, &overlay, &brought).await?;
-        releases.extend(checked);
+        let place = Recorded::of(recorded)?;
+        let (overlay, values) = place.local_files(&args.directory)?;
+        let tag = place.tag.as_str();
+        let chart = checker.chart(&place.repository, tag, recorded.chart).await;
+        let installation = async || Ok((place.installation(&client, values).await?, overlay));
+        let done = checker.release(&recorded.release, chart, installation);
+        checked.releases.push(done.await);
     }
-    show(&releases, context)?;
-    verdict(&releases)
+    checked.others = checker.others().await;
+    show(&checked, context)?;
+    verdict(&checked)
 }
 
 /// Prints what was found.
-pub(super) fn show(releases: &[CheckedRelease], context: &Context) -> Result<(), CliError> {
+fn show(checked: &Checked, context: &Context) -> Result<(), CliError> {
     if context.format == Format::Json {
-        return context.output.json(&CheckedJson::of(releases));
+        return context.output.json(&CheckedJson::of(checked));
     }
-    show_table(releases, &context.output)
-}
-
-pub(super) fn show_table(releases: &[CheckedRelease], output: &Output) -> Result<(), CliError> {
     let mut table = Table::new([
         ("IMAGE", Align::Left),
         ("RELEASE", Align::Left),
         ("NAMED BY", Align::Left),
         ("STATE", Align::Left),
     ]);
-    for release in releases {
+    for release in &checked.releases {
+        if let Some(chart) = &release.chart {
+            let state = chart.state.to_string().replace("IMAGE", "CHART");
+            table.row([&chart.name, &release.release, "its chart", &state]);
+        }
+        if let Some(why_not) = release.rendering.why_not() {
+            table.row(["", &release.release, "", &why_not]);
+        }
         for image in &release.images {
-            let first = image.places.first();
-            let place = first.map(|place| format!("{} {}", place.object, place.field));
+            let place = image.places.first().map(place_text);
             table.row([
                 image.reference.to_string(),
                 release.release.clone(),
@@ -107,67 +115,160 @@ pub(super) fn show_table(releases: &[CheckedRelease], output: &Output) -> Result
             ]);
         }
     }
-    output.table(&table)
+    for image in &checked.others {
+        let (name, state) = (image.reference.to_string(), image.state.to_string());
+        table.row([name.as_str(), "", "", &state]);
+    }
+    context.output.table(&table)
 }
 
-/// Fails when nodes will not find an image.
-pub(super) fn verdict(releases: &[CheckedRelease]) -> Result<(), CliError> {
-    let images = releases.iter().flat_map(|release| &release.images);
-    let strays: Vec<_> = images.clone().filter(|i| !i.state.is_good()).collect();
-    if strays.is_empty() {
+/// Fails when nodes will not find an image, or `helm` a chart.
+pub(super) fn verdict(checked: &Checked) -> Result<(), CliError> {
+    let releases = &checked.releases;
+    if releases.iter().all(CheckedRelease::is_good)
+        && checked.others.iter().all(|image| image.state.is_good())
+    {
         return Ok(());
     }
-    let total = human::count(images.count(), "image", "images");
-    let details = strays.iter().map(|image| {
-        let places = image.places.iter();
-        let places = places.map(|place| format!("{} {}", place.object, place.field));
-        let places: Vec<_> = places.collect();
-        format!(
-            "{}  {}  ({})",
-            image.reference,
-            image.state,
-            places.join(", ")
-        )
+    let bad = |images: &[CheckedImage]| {
+        let bad = images.iter().filter(|image| !image.state.is_good());
+        bad.cloned().collect::<Vec<_>>()
+    };
+    let strays: Vec<_> = releases.iter().flat_map(|r| bad(&r.images)).collect();
+    let others = bad(&checked.others);
+    let charts = releases.iter().filter_map(|release| release.chart.as_ref());
+    let charts: Vec<_> = charts.filter(|chart| !chart.state.is_good()).collect();
+    let failed = releases
+        .iter()
+        .filter_map(|release| match &release.rendering {
+            Rendered::Failed(error) => Some(error),
+            _ => None,
+        });
+    let failed: Vec<_> = failed.collect();
+    let mut parts = Vec::new();
+    if !strays.is_empty() {
+        let total: usize = releases.iter().map(|release| release.images.len()).sum();
+        let total = human::count(total, "image", "images");
+        parts.push(format!(
+            "{} of {total} would not be found by nodes",
+            strays.len()
+        ));
+    }
+    if !others.is_empty() {
+        let what = human::count(others.len(), "other image", "other images");
+        parts.push(format!(
+            "{what} of the bundle cannot be had from the registry"
+        ));
+    }
+    if !charts.is_empty() {
+        let what = human::count(charts.len(), "chart", "charts");
+        parts.push(format!("{what} would not be found by helm"));
+    }
+    if !failed.is_empty() {
+        let total = human::count(releases.len(), "release", "releases");
+        parts.push(format!("{} of {total} could not be checked", failed.len()));
+    }
+    let mut details = Vec::new();
+    for chart in &charts {
+        details.push(format!("the chart {} {}", chart.name, chart.state_text()));
+    }
+    details.extend(failed.iter().map(ToString::to_string));
+    for image in strays.iter().chain(&others) {
+        let places: Vec<_> = image.places.iter().map(place_text).collect();
+        let places = match places.is_empty() {
+            true => String::new(),
+            false => format!("  ({})", places.join(", ")),
+        };
+        details.push(format!("{}  {}{places}", image.reference, image.state));
+    }
+    let only_values = parts.len() == 1
+        && !failed.is_empty()
+        && failed
+            .iter()
+            .all(|e| matches!(e, CheckError::Installation { .. }));
+    let exit = if only_values {
+        Exit::Usage
+    } else {
+        Exit::Destination
+    };
+    let states = strays.iter().chain(&others).map(|image| &image.state);
+    let states = states.chain(charts.iter().map(|chart| &chart.state));
+    let states: Vec<_> = states.collect();
+    let unanswered = states.iter().find_map(|state| match state {
+        ImageState::Unanswered { hint, .. } => hint.clone(),
+        _ => None,
     });
-    let message = format!("{} of {total} would not be found by nodes", strays.len());
-    Err(CliError::new(Exit::Destination, message)
+    let is_foreign = states
+        .iter()
+        .any(|state| matches!(state, ImageState::Foreign));
+    let hint = if unanswered.is_some() {
+        unanswered
+    } else if is_foreign {
+        Some(
+            "add what is missing to `images` of the chart in bundle.yaml and carry a new bundle, or \
+             set values that name another image"
+                .to_owned(),
+        )
+    } else if !states.is_empty() {
+        Some(
+            "load the bundle again, then `bundle check`; where something else has a tag: \
+             --on-conflict replace"
+                .to_owned(),
+        )
+    } else {
+        failed.iter().find_map(|error| error.hint())
+    };
+    Err(CliError::new(exit, parts.join(", "))
         .details(details)
-        .hint("add what is missing to `images` of the chart in bundle.yaml and carry a new bundle, or set values that name another image"))
+        .maybe_hint(hint))
 }
 
 /// What `--format json` prints.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct CheckedJson {
+struct CheckedJson {
     releases: Vec<serde_json::Value>,
+    /// Images that were brought and that no rendered release names.
+    others: Vec<serde_json::Value>,
 }
 
 impl CheckedJson {
-    pub(super) fn of(releases: &[CheckedRelease]) -> Self {
-        let releases = releases.iter().map(|release| {
-            let images = release.images.iter().map(|image| {
-                let places = image.places.iter().map(|place| {
-                    json!({
-                        "template": place.template,
-                        "object": place.object,
-                        "path": place.field,
-                    })
-                });
+    fn of(checked: &Checked) -> Self {
+        let image = |image: &CheckedImage| {
+            let places = image.places.iter().map(|place| {
                 json!({
-                    "reference": image.reference.to_string(),
-                    "good": image.state.is_good(),
-                    "state": image.state.to_string(),
-                    "places": places.collect::<Vec<_>>(),
+                    "template": place.template,
+                    "object": place.object,
+                    "path": place.field,
+                })
+            });
+            json!({
+                "reference": image.reference.to_string(),
+                "good": image.state.is_good(),
+                "state": image.state.to_string(),
+                "places": places.collect::<Vec<_>>(),
+            })
+        };
+        let releases = checked.releases.iter().map(|release| {
+            let chart = release.chart.as_ref().map(|chart| {
+                json!({
+                    "reference": chart.name,
+                    "good": chart.state.is_good(),
+                    "state": chart.state_text(),
                 })
             });
             json!({
                 "release": release.release,
                 "namespace": release.namespace,
-                "images": images.collect::<Vec<_>>(),
+                "good": release.is_good(),
+                "chart": chart,
+                "notRendered": release.rendering.why_not(),
+                "images": release.images.iter().map(image).collect::<Vec<_>>(),
             })
         });
         Self {
             releases: releases.collect(),
+            others: checked.others.iter().map(image).collect(),
         }
     }
 }
@@ -217,56 +318,77 @@ fn repository(name: &str) -> Result<Repository, CliError> {
     Repository::new(host, path).map_err(CliError::usage)
 }
 
-/// A release with its chart from the registry and its values from the hand-off.
-async fn installation(
-    client: &Client,
-    directory: &Path,
-    recorded: &RecordedRelease,
-) -> Result<Installation, CliError> {
-    let repository = repository(&recorded.repository)?;
-    let source: Reference = recorded.release.chart.parse().map_err(CliError::usage)?;
-    let tag = source.tag().ok_or_else(|| {
-        CliError::usage(format!(
-            "{} in {RECORD_FILE} has no tag",
-            recorded.release.chart
-        ))
-    })?;
-    check::check_chart(client, &repository, tag, recorded.chart).await?;
-    let size = recorded.archive_size;
-    let wrong = |why: String| {
-        let exit = Exit::Destination;
-        CliError::new(
-            exit,
-            format!("the chart {repository}@{}: {why}", recorded.chart),
-        )
-    };
-    if size > MAX_ARCHIVE_BYTES as u64 {
-        return Err(wrong("larger than any chart".to_owned()));
+/// A release with its names parsed.
+struct Recorded<'a> {
+    recorded: &'a RecordedRelease,
+    repository: Repository,
+    /// The name of the chart.
+    name: String,
+    tag: String,
+}
+
+impl<'a> Recorded<'a> {
+    fn of(recorded: &'a RecordedRelease) -> Result<Self, CliError> {
+        let source: Reference = recorded.release.chart.parse().map_err(CliError::usage)?;
+        let no_tag = || {
+            let chart = &recorded.release.chart;
+            CliError::usage(format!("{chart} in {RECORD_FILE} has no tag"))
+        };
+        let name = source.repository().path().rsplit('/').next();
+        Ok(Self {
+            recorded,
+            repository: repository(&recorded.repository)?,
+            name: name.unwrap_or_default().to_owned(),
+            tag: source.tag().ok_or_else(no_tag)?.to_owned(),
+        })
     }
-    let failed = |error| CliError::destination(&error);
-    let blob = client
-        .blob(&repository, &recorded.archive, 0..size, size)
-        .await;
-    let mut blob = blob.map_err(failed)?;
-    let mut content = BytesMut::new();
-    while let Some(chunk) = blob.chunk().await.map_err(failed)? {
-        content.extend_from_slice(&chunk);
+
+    /// The overlay and the values files, from the hand-off.
+    fn local_files(&self, directory: &Path) -> Result<(String, Vec<(String, Vec<u8>)>), CliError> {
+        let path = &self.recorded.overlay;
+        let overlay = read(&directory.join(path), MAX_OVERLAY_BYTES)?;
+        let overlay = String::from_utf8(overlay)
+            .map_err(|_| CliError::usage(format!("{path} is not UTF-8 text")))?;
+        let files = self.recorded.release.values.iter();
+        let values = files.zip(&self.recorded.values).map(|(file, path)| {
+            let content = read(&directory.join(path), MAX_VALUES_BYTES)?;
+            Ok::<_, CliError>((file.name.clone(), content))
+        });
+        Ok((overlay, values.collect::<Result<_, _>>()?))
     }
-    let archive: Bytes = content.freeze();
-    if recorded.archive.of_same_algorithm(&archive) != recorded.archive {
-        return Err(wrong("the registry has other content for it".to_owned()));
+
+    /// The chart from the registry with these values.
+    async fn installation(
+        &self,
+        client: &Client,
+        values: Vec<(String, Vec<u8>)>,
+    ) -> Result<Installation, CheckError> {
+        let recorded = self.recorded;
+        let place = format!("{}@{}", self.repository, recorded.chart);
+        let archived = ArchivedChart {
+            name: &self.name,
+            version: &self.tag,
+            digest: recorded.archive,
+            size: recorded.archive_size,
+        };
+        let failed = |error| match error {
+            ArchiveError::Registry(error) => CheckError::Destination {
+                what: place.clone(),
+                error,
+            },
+            error => CheckError::Chart {
+                chart: place.clone(),
+                problem: error.to_string(),
+            },
+        };
+        let archive = archived.fetch(client, &self.repository).await;
+        let archive = archive.map_err(failed)?;
+        let chart = archived.read(&archive).map_err(failed)?;
+        Ok(Installation {
+            release: recorded.release.clone(),
+            archive,
+            chart,
+            values,
+        })
     }
-    let chart = tokio::task::block_in_place(|| Chart::read(&archive));
-    let chart = chart.map_err(|error| wrong(error.to_string()))?;
-    let files = recorded.release.values.iter().zip(&recorded.values);
-    let values = files.map(|(file, path)| {
-        let content = read(&directory.join(path), MAX_VALUES_BYTES)?;
-        Ok::<_, CliError>((file.name.clone(), content))
-    });
-    Ok(Installation {
-        release: recorded.release.clone(),
-        archive,
-        chart,
-        values: values.collect::<Result<_, _>>()?,
-    })
 }

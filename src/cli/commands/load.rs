@@ -1,12 +1,16 @@
 //! `bundle load`.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::File,
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 use clap::{Args, ValueEnum};
 
 use super::check;
 use crate::{
-    check::{CheckedImage, ImageState},
+    check::{CheckedImage, ImageState, Rendered},
     cli::{
         Context, Format,
         args::{RegistryArgs, TrustArgs, one_reader_of_stdin},
@@ -96,11 +100,11 @@ pub struct LoadArgs {
     #[arg(default_value = DEFAULT_PULL_SECRET, value_parser = values::kubernetes_name)]
     pub pull_secret: String,
     /// Where nodes have the registry's certificate authority, for the files of the hand-off
+    // Like --helm without effect alone, for it may be set in the environment.
     #[arg(
         long,
         value_name = "PATH",
         env = "BUNDLE_NODE_CA_FILE",
-        requires = "handoff",
         value_parser = values::path_on_nodes
     )]
     pub node_ca_file: Option<String>,
@@ -178,6 +182,7 @@ impl LoadArgs {
             directory: directory.clone(),
             pull_secret: self.pull_secret.clone(),
             ca_file: self.node_ca_file.clone(),
+            certificate: certificates(&self.registry.connection.ca_file)?,
             helm,
         }))
     }
@@ -252,17 +257,24 @@ pub async fn run(args: LoadArgs, context: &Context) -> Result<(), CliError> {
         Format::Table => show(receipt, &args, &context.output)?,
     }
     match &loaded.handoff {
-        Some(handoff) => show_handoff(handoff, &context.output),
+        Some(Ok(handoff)) => show_handoff(handoff, args.dry_run, &context.output),
+        Some(Err(failure)) => Err(failure.into()),
         None => Ok(()),
     }
 }
 
+/// Images that are named of those that only a mirror brings; all are in `INSTALL.md`.
+const NAMED: usize = 20;
+
 /// Says what to do next, and fails if that would not work.
-fn show_handoff(handoff: &HandedOff, output: &Output) -> Result<(), CliError> {
+fn show_handoff(handoff: &HandedOff, rehearsed: bool, output: &Output) -> Result<(), CliError> {
     for note in &handoff.notes {
         output.warn(note);
     }
-    for release in &handoff.checked {
+    for release in &handoff.checked.releases {
+        if !matches!(release.rendering, Rendered::Yes) {
+            continue;
+        }
         let images = &release.images;
         let good = images.iter().filter(|image| image.state.is_good());
         let mirrored =
@@ -279,8 +291,25 @@ fn show_handoff(handoff: &HandedOff, output: &Output) -> Result<(), CliError> {
         }
         output.step("checked", &text, None);
     }
+    let by_mirror = &handoff.only_by_mirror;
+    for one in by_mirror.iter().take(NAMED) {
+        let places = one.places.join(", ");
+        output.warn(&format!(
+            "release {}: {} keeps its name ({places}): nodes need a mirror",
+            one.release, one.image
+        ));
+    }
+    if by_mirror.len() > NAMED {
+        let more = human::count(by_mirror.len() - NAMED, "more image", "more images");
+        output.warn(&format!("{more} that only a mirror brings: see INSTALL.md"));
+    }
     check::verdict(&handoff.checked)?;
     let directory = escape_path(&handoff.directory);
+    if rehearsed {
+        let files = human::count(handoff.files.len(), "file", "files");
+        output.next(&format!("the hand-off would be {files} in {directory}"));
+        return Ok(());
+    }
     output.next(&format!(
         "{directory}/INSTALL.md tells all; in short, in {directory}:"
     ));
@@ -288,6 +317,30 @@ fn show_handoff(handoff: &HandedOff, output: &Output) -> Result<(), CliError> {
         output.next(command);
     }
     Ok(())
+}
+
+/// Largest file with certificate authorities that goes into a hand-off, in bytes.
+const MAX_CA_BYTES: u64 = 1 << 20;
+
+/// The certificates of `--ca-file`, and nothing else that is in these files.
+fn certificates(files: &[PathBuf]) -> Result<Option<Vec<u8>>, CliError> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let mut found = String::new();
+    for path in files {
+        let mut text = Vec::new();
+        let mut read = || File::open(path)?.take(MAX_CA_BYTES).read_to_end(&mut text);
+        read().map_err(|error| {
+            CliError::new(Exit::LocalIo, format!("{}: {error}", escape_path(path)))
+        })?;
+        let text = String::from_utf8_lossy(&text);
+        for block in text.split(BEGIN).skip(1) {
+            if let Some((block, _)) = block.split_once(END) {
+                found.push_str(&format!("{BEGIN}{block}{END}\n"));
+            }
+        }
+    }
+    Ok((!found.is_empty()).then(|| found.into_bytes()))
 }
 
 fn write_receipt(path: &Path, receipt: &Receipt) -> Result<(), CliError> {
@@ -364,6 +417,21 @@ impl From<IndexMode> for load::IndexMode {
 mod tests {
     use super::*;
     use crate::cli::tests::parsed;
+
+    #[test]
+    fn only_certificates_leave_a_file_with_more() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("all.pem");
+        let block = |what: &str| format!("-----BEGIN {what}-----\nAAAA\n-----END {what}-----\n");
+        let (one, key) = (block("CERTIFICATE"), block("PRIVATE KEY"));
+        std::fs::write(&path, format!("# mine\n{one}{key}{one}")).unwrap();
+        let found = certificates(std::slice::from_ref(&path)).unwrap().unwrap();
+        assert_eq!(String::from_utf8(found).unwrap(), format!("{one}{one}"));
+        std::fs::write(&path, key).unwrap();
+        assert_eq!(certificates(&[path]).unwrap(), None);
+        assert_eq!(certificates(&[]).unwrap(), None);
+        assert!(certificates(&[home.path().join("gone")]).is_err());
+    }
 
     #[test]
     fn what_cannot_be_together_is_refused() {

@@ -5,27 +5,26 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use url::Url;
 
-use super::{ChartFault, ChartOptions, signatures};
+use super::{
+    ChartFault, ChartOptions,
+    names::{check_version, local_reference, reference_of, repository_of, version_fits},
+    signatures,
+};
 use crate::{
     bundle::{FetchedDependency, Lock, LockedChart, SourceDigest},
     create::CreateError,
     helm::{
         chart::{Chart, ChartError, MAX_ARCHIVE_BYTES},
         oci::{self, ChartReference},
-        package::{self, Wanted},
         provenance::{Gpgv, Keyring},
         repository::{self, FetchOptions},
         source::{FetchedChart, IndexDigest},
-        version::{Constraint, Version},
     },
-    oci::{Descriptor, Digest, Reference, Repository},
+    oci::{Descriptor, Digest, Reference},
     progress::Progress,
     registry::Client,
     request::{ChartSource, RequestedChart},
 };
-
-/// The host in the references of charts that come from no host.
-const NO_HOST: &str = "localhost";
 
 /// A chart that is here.
 pub(super) struct Fetched {
@@ -64,10 +63,10 @@ impl Fetched {
 
 /// Gets charts.
 pub(super) struct Fetcher<'a> {
-    client: &'a Client,
+    pub(super) client: &'a Client,
     pins: Option<&'a Lock>,
     signatures: Option<(Gpgv, Keyring)>,
-    options: &'a ChartOptions,
+    pub(super) options: &'a ChartOptions,
 }
 
 impl<'a> Fetcher<'a> {
@@ -107,7 +106,7 @@ impl<'a> Fetcher<'a> {
         let version = pin.map_or(requested.version.as_deref(), |pin| Some(&pin.version));
         let mut fetched = match &requested.source {
             ChartSource::Repository { url, name } => {
-                self.from_repository(url, name, version, requested).await?
+                self.of_repository(url, name, version, requested).await?
             }
             ChartSource::Registry(reference) => {
                 // What is locked is asked for by digest: a tag may have moved meanwhile.
@@ -120,11 +119,10 @@ impl<'a> Fetcher<'a> {
                 // The version may be part of the name already.
                 let version = version.filter(|_| !asked.is_exact());
                 let found = oci::fetch(self.client, asked, version).await?;
-                self.from_registry(reference, found, requested).await?
+                self.of_registry(reference, found, requested).await?
             }
             ChartSource::Path { path, shown, .. } if path.is_dir() => {
-                self.from_directory(path, shown, requested, pin, progress)
-                    .await?
+                self.packaged(path, shown, requested, pin, progress).await?
             }
             ChartSource::Path { path, shown, .. } => from_archive(path, shown)?,
         };
@@ -185,7 +183,7 @@ impl<'a> Fetcher<'a> {
         pin.map(Some).ok_or(ChartFault::NotLocked)
     }
 
-    async fn from_repository(
+    async fn of_repository(
         &self,
         url: &Url,
         name: &str,
@@ -203,7 +201,7 @@ impl<'a> Fetcher<'a> {
             format!("oci://{repository}").parse::<ChartReference>()
         });
         if let Some(leads_to) = leads_to.transpose()? {
-            let fetched = self.from_registry(&leads_to, found, requested).await?;
+            let fetched = self.of_registry(&leads_to, found, requested).await?;
             return Ok(Fetched {
                 source_digest,
                 ..fetched
@@ -227,7 +225,7 @@ impl<'a> Fetcher<'a> {
     }
 
     /// A chart with its artifact as it is, and what belongs to it.
-    async fn from_registry(
+    async fn of_registry(
         &self,
         reference: &ChartReference,
         found: FetchedChart,
@@ -265,129 +263,6 @@ impl<'a> Fetcher<'a> {
             notes: found.notes,
         })
     }
-
-    /// Packages a directory, with what it lacks.
-    async fn from_directory(
-        &self,
-        path: &Path,
-        shown: &str,
-        requested: &RequestedChart,
-        pin: Option<&LockedChart>,
-        progress: &dyn Progress,
-    ) -> Result<Fetched, ChartFault> {
-        let within = match &requested.source {
-            ChartSource::Path { within, .. } => within.as_deref(),
-            _ => None,
-        };
-        let directory = tokio::task::block_in_place(|| package::inspect_directory(path, within))?;
-        for wanted in &directory.missing {
-            check_local(wanted)?;
-        }
-        let mut archives = Vec::new();
-        let mut dependencies = Vec::new();
-        for wanted in directory.missing.iter().filter(|w| w.local.is_none()) {
-            let (archive, dependency) = self.dependency(wanted, requested, pin).await?;
-            // Two aliases of one chart are one archive.
-            if dependencies.contains(&dependency) {
-                continue;
-            }
-            progress.step(
-                "fetched",
-                &format!(
-                    "{} {} from {}, a dependency of {shown}",
-                    dependency.name, dependency.version, dependency.repository
-                ),
-            );
-            let name = format!("{}-{}.tgz", dependency.name, dependency.version);
-            archives.push((name, archive));
-            dependencies.push(dependency);
-        }
-        dependencies.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
-        let packaged =
-            tokio::task::block_in_place(|| package::package_directory(path, within, &archives))?;
-        let mut private = packaged.private;
-        private.retain(|file| !self.options.allow_secrets.contains(file));
-        if !private.is_empty() && !self.options.allow_all_secrets {
-            return Err(ChartFault::PrivateFiles(private));
-        }
-        packaged.chart.metadata.check_repository_name()?;
-        Ok(Fetched {
-            reference: local_reference(&packaged.chart)?,
-            chart: packaged.chart,
-            archive: packaged.archive.into(),
-            provenance: None,
-            signed_by: None,
-            artifact: None,
-            source: shown.to_owned(),
-            source_digest: None,
-            dependencies,
-            own_values: packaged.values,
-            signatures: Vec::new(),
-            notes: Vec::new(),
-        })
-    }
-
-    /// A dependency that is not in the directory.
-    async fn dependency(
-        &self,
-        wanted: &Wanted,
-        requested: &RequestedChart,
-        pin: Option<&LockedChart>,
-    ) -> Result<(Bytes, FetchedDependency), ChartFault> {
-        let Wanted {
-            dependency, locked, ..
-        } = wanted;
-        let constraint = dependency.version.as_deref();
-        let mut pinned = pin.into_iter().flat_map(|pin| &pin.dependencies);
-        let pinned = pinned.find(|pinned| {
-            pinned.name == dependency.name && version_fits(constraint, &pinned.version)
-        });
-        let pinned_version = pinned.map(|pinned| pinned.version.as_str());
-        let version = pinned_version.or(locked.as_deref()).or(constraint);
-        let repository = dependency.repository.as_deref().unwrap_or_default();
-        let from = repository.trim_end_matches('/');
-        let found = if from.starts_with("oci://") {
-            let reference: ChartReference = format!("{from}/{}", dependency.name).parse()?;
-            oci::fetch(self.client, &reference, version).await?
-        } else {
-            let url: Url = from.parse().map_err(|_| {
-                ChartFault::Dependency(format!(
-                    "the dependency {} has no repository that can be asked",
-                    dependency.name
-                ))
-            })?;
-            let options = FetchOptions {
-                pass_credentials: requested.pass_credentials,
-                allow_digest_mismatch: requested.allow_digest_mismatch,
-            };
-            repository::fetch(self.client, &url, &dependency.name, version, options).await?
-        };
-        let chart = read_foreign(&found.archive, &dependency.name, &found.version)?;
-        check_version(&chart, version)?;
-        let fetched = FetchedDependency {
-            digest: Digest::sha256_of(&found.archive),
-            name: dependency.name.clone(),
-            repository: repository.to_owned(),
-            version: found.version,
-        };
-        Ok((found.archive, fetched))
-    }
-}
-
-/// A dependency in a directory nearby has the version that the chart wants.
-fn check_local(wanted: &Wanted) -> Result<(), ChartFault> {
-    let (Some(local), Some(constraint)) = (&wanted.local, &wanted.dependency.version) else {
-        return Ok(());
-    };
-    if version_fits(Some(constraint), &local.version) {
-        return Ok(());
-    }
-    Err(ChartFault::Dependency(format!(
-        "the dependency {} is wanted as `{constraint}`, and {} has {}",
-        wanted.dependency.name,
-        local.path.display(),
-        local.version
-    )))
 }
 
 fn source_digest(found: &IndexDigest) -> Option<SourceDigest> {
@@ -437,7 +312,7 @@ fn read_file(path: &Path) -> Result<Bytes, ChartFault> {
     };
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut content = Vec::new();
-    file.take(MAX_ARCHIVE_BYTES as u64 + 1)
+    file.take(MAX_ARCHIVE_BYTES + 1)
         .read_to_end(&mut content)
         .map_err(failed)?;
     Ok(content.into())
@@ -448,74 +323,9 @@ fn read(archive: &[u8]) -> Result<Chart, ChartError> {
 }
 
 /// Reads what somebody else gave for a chart of this name and version.
-fn read_foreign(archive: &[u8], name: &str, version: &str) -> Result<Chart, ChartFault> {
+pub(super) fn read_foreign(archive: &[u8], name: &str, version: &str) -> Result<Chart, ChartFault> {
     let chart = read(archive).map_err(ChartFault::Foreign)?;
     let checked = chart.check_identity(name, Some(version));
     checked.map_err(ChartFault::Foreign)?;
     Ok(chart)
-}
-
-/// The place of a chart of a classic repository as a registry's: a name to know it by, where
-/// nothing can be pulled.
-fn repository_of(url: &Url, name: &str) -> Result<Repository, ChartFault> {
-    let host = url.host_str().unwrap_or(NO_HOST);
-    let host = match url.port() {
-        Some(port) => format!("{host}:{port}"),
-        // A bare word would be read as a path of Docker Hub.
-        None if !host.contains('.') && host != NO_HOST => {
-            format!("{host}:{}", url.port_or_known_default().unwrap_or(443))
-        }
-        None => host.to_owned(),
-    };
-    let kept = |c: char| match c.to_ascii_lowercase() {
-        c @ ('a'..='z' | '0'..='9' | '/') => c,
-        _ => '-',
-    };
-    let path: String = url.path().chars().map(kept).collect();
-    let parts = path.split('/').map(|part| part.trim_matches('-'));
-    let mut parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
-    parts.push(name);
-    Repository::new(&host, &parts.join("/"))
-        .map_err(|error| ChartFault::Name(format!("{name}: {error}")))
-}
-
-fn local_reference(chart: &Chart) -> Result<Reference, ChartFault> {
-    let name = &chart.metadata.name;
-    let repository = Repository::new(NO_HOST, name)
-        .map_err(|error| ChartFault::Name(format!("{name}: {error}")))?;
-    reference_of(&repository, chart)
-}
-
-fn reference_of(repository: &Repository, chart: &Chart) -> Result<Reference, ChartFault> {
-    let text = format!("{repository}:{}", chart.metadata.tag());
-    text.parse()
-        .map_err(|error| ChartFault::Name(format!("{text}: {error}")))
-}
-
-fn check_version(chart: &Chart, wanted: Option<&str>) -> Result<(), ChartFault> {
-    let found = &chart.metadata.version;
-    match wanted {
-        Some(wanted)
-            if !version_fits(Some(wanted), found)
-                && wanted.replace('+', "_") != chart.metadata.tag() =>
-        {
-            Err(ChartFault::Version {
-                wanted: wanted.to_owned(),
-                found: found.clone(),
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether a version is the one that is wanted, or one of those.
-fn version_fits(wanted: Option<&str>, version: &str) -> bool {
-    let Some(wanted) = wanted else { return true };
-    if wanted == version {
-        return true;
-    }
-    match (wanted.parse::<Constraint>(), version.parse::<Version>()) {
-        (Ok(wanted), Ok(version)) => wanted.matches(&version),
-        _ => false,
-    }
 }

@@ -4,9 +4,11 @@
 //! artifact, render it and **find** its images (`images`). What a chart cannot show is listed by
 //! the user, or is the operators' catalogue's business.
 
+mod directory;
 mod error;
 mod fetch;
 mod images;
+mod names;
 mod relocation;
 mod signatures;
 

@@ -25,7 +25,7 @@ use serde_json::Value;
 use super::{Destination, HandoffError, Layout, MovedChart, MovedImage, tigera, yaml};
 use moved::Moved;
 
-pub(super) use {edits::Edits, path::Path};
+pub(super) use {edits::Edits, path::Path, set::check_settings};
 
 /// What an overlay is made from.
 #[derive(Clone, Copy, Debug)]

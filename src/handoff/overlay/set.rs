@@ -7,7 +7,7 @@ use super::{
     edits::{self, Edits},
     path::{Path, Step},
 };
-use crate::handoff::{HandoffError, quote, tigera::Place};
+use crate::handoff::{HandoffError, MovedChart, quote, tigera::Place};
 
 /// Longest list index that is taken.
 const MAX_INDEX: usize = 10_000;
@@ -31,6 +31,21 @@ pub(super) fn apply(
             return Err(failed("the list has fewer elements"));
         }
         edits.put(parsed, value);
+    }
+    Ok(())
+}
+
+/// Checks the paths of all settings of a chart, which needs none of its values.
+///
+/// # Errors
+/// When one is not as `helm --set` has it.
+pub(in crate::handoff) fn check_settings(chart: &MovedChart) -> Result<(), HandoffError> {
+    for (path, _) in &chart.set {
+        parse(path).map_err(|reason| HandoffError::Set {
+            chart: quote::shown(&chart.name),
+            path: quote::shown(path),
+            reason,
+        })?;
     }
     Ok(())
 }

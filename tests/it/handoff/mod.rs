@@ -40,8 +40,10 @@ fn hand_off(to: Destination<'_>, images: &[MovedImage], charts: &[MovedChart]) -
         layout: Layout::Strip,
         has_map_rules: false,
         images,
+        kept: &[],
         charts,
         pull_secret: DEFAULT_PULL_SECRET,
+        certificate: None,
     };
     files(&input).expect("a hand-off")
 }

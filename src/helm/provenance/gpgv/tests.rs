@@ -20,7 +20,7 @@ fn a_good_signature_has_a_signer() {
         user_id: "A<B <a@b>".to_owned(),
         fingerprint: FINGERPRINT.to_owned(),
     };
-    assert_eq!(signers(&good()).unwrap(), [signer.clone()]);
+    assert_eq!(signers(&good()).unwrap(), std::slice::from_ref(&signer));
     assert_eq!(
         signers(&good().repeat(2)).unwrap(),
         [signer.clone(), signer]
