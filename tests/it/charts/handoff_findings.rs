@@ -193,7 +193,7 @@ fn a_hand_off_without_charts_is_checked_too() {
     require!("docker-registry", "helm3");
     let shop = Shop::new();
     let name = format!("{HOST}/shop/db:2.1");
-    shop.create(FILE, &[&name]).success();
+    shop.create(FILE, &["--image", &name]).success();
     let registry = deleting();
     shop.load(FILE, registry.host(), &["--handoff", "handoff"])
         .success();

@@ -1,27 +1,38 @@
 //! The commands of a hand-off, where the registry has a private authority and users.
 
+use std::{process::Command, time::Duration};
+
 use crate::support::{
     distribution::{Options, Registry},
     helm::{HELMS, HelmCli},
+    netns::NetNs,
     pki::TestCa,
     shop::{Shop, chart},
-    tools::{require, run},
+    tools::{require, run, run_with},
 };
 
 const FILE: &str = "shop.bundle";
 
 #[test]
 fn the_commands_of_the_page_reach_a_registry_with_a_private_authority() {
-    require!("docker-registry", "htpasswd", "helm3", "helm4");
+    require!("docker-registry", "htpasswd", "helm3", "helm4", "root");
     let shop = Shop::new();
     let archive = shop.archive(&chart());
     shop.create(FILE, &["--chart", &archive]).success();
     let ca = TestCa::new();
-    let options = Options::default()
-        .with_tls(&ca, &[])
-        .with_user("robot", "s3cret");
-    let registry = Registry::start(options);
-    let host = registry.host();
+    // To a loopback address helm would speak plain HTTP.
+    let (inside, server) = (NetNs::new(), NetNs::new());
+    inside.connect(&server, "10.89.0.1", "10.89.0.2");
+    inside.hosts(&[("10.89.0.2", "registry.local")]);
+    let options = Options::default().with_tls(&ca, &["registry.local"]);
+    let options = options.with_user("robot", "s3cret");
+    let _registry = Registry::start(options.inside(&server, "10.89.0.2:5000"));
+    let host = "registry.local:5000";
+    let run = |command: Command| run(inside.wrap(&command));
+    let load = |arguments: &[&str]| {
+        let to = ["load", FILE, "--allow-unsigned", "--to", host];
+        run(shop.bundle(&[&to[..], arguments].concat()))
+    };
     let file = ca.write_to(shop.dir());
     let file = file.to_str().unwrap();
     shop.home.log_in(&[(host, "robot", "s3cret")]);
@@ -33,7 +44,7 @@ fn the_commands_of_the_page_reach_a_registry_with_a_private_authority() {
         "--node-ca-file",
         "/etc/reg/ca.crt",
     ];
-    shop.load(FILE, host, &arguments).success();
+    load(&arguments).success();
     let directory = shop.dir().join("handoff");
     assert_eq!(
         std::fs::read(directory.join("ca.crt")).unwrap(),
@@ -80,12 +91,12 @@ fn the_commands_of_the_page_reach_a_registry_with_a_private_authority() {
         login.args(["--username", "robot", "--password-stdin"]);
         login.current_dir(&directory);
         let input = b"s3cret\n".to_vec();
-        let patience = std::time::Duration::from_secs(60);
-        crate::support::tools::run_with(login, input, patience).success();
+        let patience = Duration::from_secs(60);
+        run_with(inside.wrap(&login), input, patience).success();
         assert!(directory.join("auth.json").exists());
     }
     // What the commands leave behind is nothing that another load takes away.
-    shop.load(FILE, host, &arguments).exits(2);
+    load(&arguments).exits(2);
     std::fs::remove_file(directory.join("auth.json")).unwrap();
-    shop.load(FILE, host, &arguments).success();
+    load(&arguments).success();
 }
