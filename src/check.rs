@@ -301,6 +301,7 @@ impl Brought {
 }
 
 /// Looks whether releases will find what they need.
+#[derive(Debug)]
 pub struct Checker<'a> {
     /// None in a rehearsal: what was planned is taken to be there.
     client: Option<&'a Client>,
@@ -310,7 +311,7 @@ pub struct Checker<'a> {
     answers: Mutex<Answers>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Answers {
     known: HashMap<(Repository, TagOrDigest), ImageState>,
     /// A destination to which there is no connection is not asked again and again.

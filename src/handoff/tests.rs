@@ -346,10 +346,82 @@ fn the_commands_are_in_order_with_all_values_files() {
         "kubectl patch serviceaccount default -n web-system -p \
          '{\"imagePullSecrets\":[{\"name\":\"registry-credentials\"}]}'\n"
     ));
+    // The path on the nodes is none of those who install; they have the authority in a file.
     input.to.ca_file = Some("/etc/my ca.crt");
+    input.certificate = Some(b"PEM");
+    let with_ca = contents(&input);
+    assert_eq!(with_ca["ca.crt"], "PEM");
+    for line in [
+        "-f values-crds.yaml --ca-file ca.crt\n",
+        "helm registry login r.local:5000 --ca-file ca.crt\n",
+        "bundle login r.local:5000 --authfile auth.json --ca-file ca.crt\n",
+    ] {
+        assert!(with_ca["INSTALL.md"].contains(line), "{line}");
+    }
+    assert!(!with_ca["INSTALL.md"].contains("my ca.crt"));
+    input.certificate = None;
+    input.to.plain_http = true;
+    let plain = contents(&input);
+    for line in [
+        "-f values-crds.yaml --plain-http\n",
+        "helm registry login r.local:5000 --plain-http\n",
+        "bundle login r.local:5000 --authfile auth.json --plain-http r.local:5000\n",
+    ] {
+        assert!(plain["INSTALL.md"].contains(line), "{line}");
+    }
+}
+
+#[test]
+fn what_only_a_mirror_brings_makes_mirrors_required() {
+    let moved = images(&PAIRS);
+    let charts = [chart("web", json!({}))];
+    let page = |findings: &Findings| {
+        let mut maker = Maker::new(with_prefix(&moved, &charts)).unwrap();
+        maker.release(json!({}), Vec::new()).unwrap();
+        let made = maker.finish(findings).unwrap();
+        let page = made.files.into_iter().find(|f| f.path == "INSTALL.md");
+        String::from_utf8(page.unwrap().content).unwrap()
+    };
+    let mut findings = Findings::default();
     assert!(
-        contents(&input)["INSTALL.md"].contains("-f values-crds.yaml --ca-file '/etc/my ca.crt'\n")
+        page(&findings).contains("## Nodes that pull by the original names\n\nNobody has looked")
     );
+    findings.checked = true;
+    assert!(page(&findings).contains("original names (optional)"));
+    findings.only_by_mirror.push(OnlyByMirror {
+        image: "quay.io/acme/app:v1".into(),
+        destination: "r.local:5000/m/acme/app:v1".into(),
+        release: "web".into(),
+        places: vec!["Pod/x spec.a|b".into()],
+    });
+    let page = page(&findings);
+    for text in [
+        "original names (required for 1 image)",
+        "| `quay.io/acme/app:v1` | `r.local:5000/m/acme/app:v1` | `web` | `Pod/x spec.a\\|b` |\n",
+    ] {
+        assert!(page.contains(text), "{text}: {page}");
+    }
+}
+
+#[test]
+fn what_was_kept_is_not_listed_as_there() {
+    let moved = images(&PAIRS);
+    let kept = [moved[0].source.clone()];
+    let mut input = with_prefix(&moved, &[]);
+    input.kept = &kept;
+    let files = contents(&input);
+    for name in ["images.csv", "images.json"] {
+        assert!(!files[name].contains("acme/app") && files[name].contains("nginx"));
+    }
+    assert!(files["INSTALL.md"].contains("2 images and 0 charts"));
+}
+
+#[test]
+fn settings_are_checked_without_values() {
+    let mut charts = [chart("web", json!({}))];
+    charts[0].set = vec![("a..b".to_owned(), "x".to_owned())];
+    let error = Maker::new(input(&[], &charts)).unwrap_err();
+    assert!(error.to_string().contains("a..b"), "{error}");
 }
 
 #[test]

@@ -250,7 +250,9 @@ pub(super) async fn make(
     }
     findings.only_by_mirror = checked.only_by_mirror();
     for release in &checked.releases {
-        if let Some(why) = release.rendering.why_not() {
+        if let Some(why) = release.rendering.why_not()
+            && options.helm.is_some()
+        {
             findings
                 .notes
                 .push(format!("release {}: {why}", release.release));

@@ -75,7 +75,7 @@ fn what_was_deleted_moved_or_is_foreign_is_found_with_its_place() {
             "2 of 4 images would not be found by nodes",
             "(Pod/db spec.containers[0].image)",
             "(Deployment/shop-web spec.template.spec.containers[0].args[0])",
-            "carry a new bundle",
+            "load the bundle again",
         ] {
             assert!(checked.stderr.contains(text), "{helm}: {text}: {checked:?}");
         }
