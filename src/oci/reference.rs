@@ -254,6 +254,10 @@ impl FromStr for Reference {
             Some(host) => {
                 check_host(text, host)?;
                 let host = host.to_ascii_lowercase();
+                // `K/eo` names a host only as long as it is written so, and the path `k/eo` otherwise.
+                if split_host(&format!("{host}/")).0.is_none() {
+                    return Err(ReferenceError::UpperCase(clip(text)));
+                }
                 if DEFAULT_HOST_ALIASES.contains(&host.as_str()) {
                     DEFAULT_HOST.to_owned()
                 } else {
@@ -459,6 +463,7 @@ mod tests {
             "http://x/y",
             "docker://alpine",
             "Alpine",
+            "K/eo",
             "quay.io/A/b",
             "x:",
             "x:.a",

@@ -66,10 +66,10 @@ fn charts_and_values_come_out_under_their_names_from_a_file_and_from_a_pipe() {
         ("files/copy of install.md", b"# How to install\n"),
         ("files/empty", b""),
         ("files/install.md", b"# How to install\n"),
-        ("values/shop.prod/db-1/large.yaml", &comments),
-        ("values/shop.prod/shop/a site's own.yaml", b""),
-        ("values/shop.prod/shop/again.yaml", b"# How to install\n"),
-        ("values/shop.prod/shop/values.yaml", b"replicas: 3\n"),
+        ("values/shop-prod/db-1/large.yaml", &comments),
+        ("values/shop-prod/shop/a site's own.yaml", b""),
+        ("values/shop-prod/shop/again.yaml", b"# How to install\n"),
+        ("values/shop-prod/shop/values.yaml", b"replicas: 3\n"),
     ];
     let named = out.keys().filter(|name| {
         let first = name.components().next().unwrap().as_os_str();
@@ -140,10 +140,10 @@ fn charts_and_releases_are_shown() {
         "from https://charts.example.com/stable/shop",
         "chart      database v0.3.1",
         "chart      local 0.1.0",
-        "release    shop in shop.prod",
+        "release    shop in shop-prod",
         "values values.yaml, a site's own.yaml, again.yaml",
         "release    shop in staging",
-        "release    db-1 in shop.prod",
+        "release    db-1 in shop-prod",
     ] {
         assert!(shown.contains(line), "{line}: {shown}");
     }

@@ -267,7 +267,7 @@ fn charts_and_releases(maker: &mut Maker) {
                 setting("installation.imagePath", "{imagePath}"),
             ],
             values,
-            ..release(shop, "shop", "shop.prod")
+            ..release(shop, "shop", "shop-prod")
         },
         Release {
             discover: Discover::None,
@@ -276,11 +276,11 @@ fn charts_and_releases(maker: &mut Maker) {
         Release {
             discover: Discover::RenderWithTests,
             values: vec![large],
-            ..release(database, "db-1", "shop.prod")
+            ..release(database, "db-1", "shop-prod")
         },
     ];
     let rendered = Origin::Rendered {
-        object: "Deployment/shop.prod/shop".into(),
+        object: "Deployment/shop-prod/shop".into(),
         path: "spec.template.spec.containers[0].image".into(),
         release: "shop".into(),
         template: "shop/templates/deployment.yaml".into(),
