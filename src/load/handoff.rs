@@ -220,13 +220,17 @@ pub(super) async fn make(
             continue;
         };
         // Large values are parsed, merged and written out again.
-        let installation = tokio::task::block_in_place(|| source.installation(release, archive))?;
+        let mut installation =
+            tokio::task::block_in_place(|| source.installation(release, archive))?;
         let files = tokio::task::block_in_place(|| {
             let values = installation.merged_values();
             let values = values.map_err(|error| HandoffFault::Values {
                 release: release.name.clone(),
                 error,
             })?;
+            // Whoever renders it needs the archive only.
+            installation.chart.values = serde_json::Value::Null;
+            installation.chart.dependencies.clear();
             let contents = installation
                 .values
                 .iter()
