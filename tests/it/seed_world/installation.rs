@@ -287,7 +287,7 @@ fn the_hand_off_has_everything_that_the_installation_needs() {
     let install = format!(
         "helm upgrade --install calico-cloud oci://{host}/charts/calico-cloud --version {VERSION} \
          -n calico-cloud --create-namespace -f values/calico-cloud/values.yaml \
-         -f values-calico-cloud.yaml\n"
+         -f values-calico-cloud.yaml --ca-file ca.crt\n"
     );
     assert!(guide.contains(&install), "{guide}");
     let moved = std::fs::read_to_string(loaded.handoff("images.csv")).unwrap();
