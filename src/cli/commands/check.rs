@@ -318,6 +318,9 @@ fn repository(name: &str) -> Result<Repository, CliError> {
     Repository::new(host, path).map_err(CliError::usage)
 }
 
+/// Values files in their order: name and content.
+type ValuesFiles = Vec<(String, Vec<u8>)>;
+
 /// A release with its names parsed.
 struct Recorded<'a> {
     recorded: &'a RecordedRelease,
@@ -344,7 +347,7 @@ impl<'a> Recorded<'a> {
     }
 
     /// The overlay and the values files, from the hand-off.
-    fn local_files(&self, directory: &Path) -> Result<(String, Vec<(String, Vec<u8>)>), CliError> {
+    fn local_files(&self, directory: &Path) -> Result<(String, ValuesFiles), CliError> {
         let path = &self.recorded.overlay;
         let overlay = read(&directory.join(path), MAX_OVERLAY_BYTES)?;
         let overlay = String::from_utf8(overlay)
@@ -361,7 +364,7 @@ impl<'a> Recorded<'a> {
     async fn installation(
         &self,
         client: &Client,
-        values: Vec<(String, Vec<u8>)>,
+        values: ValuesFiles,
     ) -> Result<Installation, CheckError> {
         let recorded = self.recorded;
         let place = format!("{}@{}", self.repository, recorded.chart);
