@@ -133,6 +133,7 @@ impl From<CreateError> for CliError {
                 Exit::Source
             }
             CreateError::Nothing
+            | CreateError::Unreadable(_)
             | CreateError::Charts { .. }
             | CreateError::Helm(_)
             | CreateError::Keyring(_)

@@ -177,7 +177,7 @@ pub(super) fn assemble(
 /// What a reader would refuse must not be written.
 fn check_readable(root: &Root, root_bytes: &[u8], lock: &Lock) -> Result<(), CreateError> {
     let bytes = lock.to_bytes().map_err(BundleError::from)?;
-    Lock::parse(&bytes).map_err(BundleError::from)?;
+    Lock::parse(&bytes).map_err(|error| CreateError::Unreadable(error.to_string()))?;
     Root::parse(root_bytes).map_err(BundleError::from)?;
     Ok(check_lock(root, lock)?)
 }

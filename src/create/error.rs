@@ -45,6 +45,9 @@ pub enum CreateError {
     /// The lock does not fit the request.
     #[error("the lock does not fit what is asked for: {0}")]
     Lock(String),
+    /// What was asked for makes a bundle that no reader takes.
+    #[error("no reader takes such a bundle: {0}")]
+    Unreadable(String),
     /// A blob could not be fetched.
     #[error("{reference}: {error}")]
     Fetch {
@@ -234,6 +237,7 @@ impl CreateError {
             Self::Write { error, .. } if error.kind() == io::ErrorKind::StorageFull => {
                 Some("make room and run the same command: it goes on where it stopped".into())
             }
+            Self::Unreadable(_) => Some("make several bundles of it".into()),
             Self::File { .. } | Self::OutputKind(_) | Self::Locked(_) | Self::Write { .. } => None,
         }
     }

@@ -13,9 +13,10 @@ use crate::{
     open,
 };
 
-/// Unpack a bundle, or some of its images, into a directory
+/// Unpack a bundle, or some of its images and charts, into a directory
 ///
-/// Writes an OCI image layout that other tools read, and the plain files beside it.
+/// Writes an OCI image layout that other tools read. With all of them come the plain files
+/// (`files`), the charts' archives (`charts`) and their values (`values`).
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -28,7 +29,7 @@ pub struct ExtractArgs {
     /// The directory to write; it must not exist yet
     #[arg(short, long, value_name = "DIR", env = "BUNDLE_OUTPUT_DIR")]
     pub output: PathBuf,
-    /// Unpack this image only; may be repeated
+    /// Unpack this image or chart only; may be repeated
     #[arg(long, value_name = "REF", env = "BUNDLE_IMAGE", value_delimiter = ',')]
     pub image: Vec<Reference>,
     /// What makes the bundle trusted.

@@ -302,7 +302,7 @@ fn what_the_program_says_of_charts_is_valid() {
     registry.client().push("team/app", "1", &image);
     let home = Home::new();
     home.run_bundle(["keygen", "--no-password"]).success();
-    shop(&registry.host()).write_to(home.path());
+    shop(registry.host()).write_to(home.path());
     fs::write(home.path().join("mine.yaml"), "replicas: 3\n").unwrap();
     fs::write(home.path().join("empty.yaml"), "").unwrap();
     let spec = "apiVersion: sneakernet/v1\nkind: Bundle\nmetadata: {name: shop, version: \"1\"}\n\

@@ -790,7 +790,11 @@ fn great_numbers_of_releases_and_files_take_little_memory() {
     }
     let none_there = all_there.parts(|parts| parts.truncate(8));
     for (what, forge, because) in [
-        ("releases in the lock", only_in_the_lock, "more than 1000 releases"),
+        (
+            "releases in the lock",
+            only_in_the_lock,
+            "more than 1000 releases",
+        ),
         ("values of a release", values, "more files than"),
         ("files", files, "more files than"),
         ("settings", settings, "other releases"),
