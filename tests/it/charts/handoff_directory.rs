@@ -121,7 +121,7 @@ fn settings_for_hand_offs_in_the_environment_do_not_stop_a_load_without_one() {
     let registry = Embedded::start();
     let host = registry.host();
     let mut load = shop.bundle(&["load", FILE, "--allow-unsigned", "--to", &host]);
-    load.env("BUNDLE_NODE_CA_FILE", "not absolute");
+    load.env("BUNDLE_NODE_CA_FILE", "/nowhere/ca.crt");
     load.env("BUNDLE_HELM", "/nowhere/helm");
     load.env("BUNDLE_PULL_SECRET", "other");
     run(load).success();
