@@ -71,6 +71,16 @@ pub fn count(number: usize, singular: &str, plural: &str) -> String {
     format!("{number} {noun}")
 }
 
+/// The first `longest` characters of a text, with `…` behind them where there are more: keeps foreign
+/// text in a message short.
+pub fn clip(text: &str, longest: usize) -> String {
+    let mut clipped: String = text.chars().take(longest).collect();
+    if clipped.len() < text.len() {
+        clipped.push('…');
+    }
+    clipped
+}
+
 fn scaled(count: u64) -> (String, &'static str) {
     if count < 1024 {
         return (count.to_string(), "B");

@@ -24,15 +24,6 @@ use crate::{
     request::nearest_few,
 };
 
-/// Media type of a chart's configuration: `Chart.yaml` as JSON.
-pub const CONFIG_MEDIA_TYPE: &str = media_type::HELM_CONFIG;
-/// Media type of a chart's archive.
-pub const CONTENT_MEDIA_TYPE: &str = media_type::HELM_CONTENT;
-/// Media type of a chart's archive before Helm 3.7.
-pub const LEGACY_CONTENT_MEDIA_TYPE: &str = media_type::HELM_CONTENT_LEGACY;
-/// Media type of a chart's provenance file.
-pub const PROVENANCE_MEDIA_TYPE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
-
 /// Tags that are looked through for a version.
 const MAX_TAGS: usize = 100_000;
 /// Layers that a chart may have.
@@ -283,11 +274,12 @@ impl Source<'_> {
             let mut found = found.filter(|(d, _)| wanted.contains(&d.media_type.as_str()));
             (found.next().map(|(_, bytes)| bytes.clone()), found.next())
         };
-        let (Some(archive), None) = of_type(&[CONTENT_MEDIA_TYPE, LEGACY_CONTENT_MEDIA_TYPE])
+        let (Some(archive), None) =
+            of_type(&[media_type::HELM_CONTENT, media_type::HELM_CONTENT_LEGACY])
         else {
             return Err(self.not_a_chart(&"it has not exactly one archive"));
         };
-        let (provenance, None) = of_type(&[PROVENANCE_MEDIA_TYPE]) else {
+        let (provenance, None) = of_type(&[media_type::HELM_PROVENANCE]) else {
             return Err(self.not_a_chart(&"it has more than one provenance file"));
         };
         let Identity {
@@ -329,7 +321,7 @@ impl Source<'_> {
                 self.not_a_chart(&"it is an index, as images for several platforms have one")
             );
         };
-        if config.media_type != CONFIG_MEDIA_TYPE {
+        if config.media_type != media_type::HELM_CONFIG {
             let media_type = clip(&config.media_type);
             return Err(self.not_a_chart(&format!("its configuration is of type `{media_type}`")));
         }
@@ -339,7 +331,7 @@ impl Source<'_> {
         let limit = |descriptor: &Descriptor, is_config: bool| match descriptor.media_type.as_str()
         {
             _ if is_config => MAX_DOCUMENT_BYTES,
-            PROVENANCE_MEDIA_TYPE => MAX_PROVENANCE_BYTES,
+            media_type::HELM_PROVENANCE => MAX_PROVENANCE_BYTES,
             _ => MAX_ARCHIVE_BYTES,
         };
         let parts: Vec<Descriptor> = [config].into_iter().chain(layers).collect();

@@ -24,6 +24,8 @@ pub const HELM_CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
 pub const HELM_CONTENT: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 /// A packaged Helm chart before Helm 3.7.
 pub const HELM_CONTENT_LEGACY: &str = "application/tar+gzip";
+/// The provenance file of a packaged Helm chart.
+pub const HELM_PROVENANCE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
 /// YAML (RFC 9512).
 pub const YAML: &str = "application/yaml";
 /// What is in a file about which nothing is known.

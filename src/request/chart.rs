@@ -6,14 +6,9 @@ use url::Url;
 
 use super::{ImageTemplate, Origin, names::clip};
 use crate::{
-    bundle::{Discover, Setting, is_dns_name},
+    bundle::{Discover, Setting, is_namespace, is_release_name},
     helm::{oci::ChartReference, source::SourceError},
 };
-
-/// Longest name of a release (Helm's own limit).
-const MAX_RELEASE_NAME: usize = 53;
-/// Longest name of a namespace (RFC 1123, "label").
-const MAX_NAMESPACE: usize = 63;
 
 /// A chart, and the release that it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -193,11 +188,11 @@ fn is_chart_name(name: &str) -> bool {
 /// # Errors
 /// When it is not of that grammar.
 pub fn check_release_name(name: &str) -> Result<(), String> {
-    if name.len() <= MAX_RELEASE_NAME && is_dns_name(name) {
+    if is_release_name(name) {
         return Ok(());
     }
     Err(format!(
-        "`{}` is not the name of a release: up to {MAX_RELEASE_NAME} lower-case letters, digits and `-`",
+        "`{}` is not the name of a release: up to 53 lower-case letters, digits and `-`",
         clip(name)
     ))
 }
@@ -207,10 +202,9 @@ pub fn check_release_name(name: &str) -> Result<(), String> {
 /// # Errors
 /// When it is not of that grammar.
 pub fn check_namespace(name: &str) -> Result<(), String> {
-    let ok = is_dns_name(name) && !name.contains('.');
-    ok.then_some(()).ok_or_else(|| {
+    is_namespace(name).then_some(()).ok_or_else(|| {
         format!(
-            "`{}` is not the name of a namespace: up to {MAX_NAMESPACE} lower-case letters, digits and `-`",
+            "`{}` is not the name of a namespace: up to 63 lower-case letters, digits and `-`",
             clip(name)
         )
     })

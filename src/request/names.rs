@@ -21,12 +21,7 @@ fn refuse(text: &str, what: &'static str, rule: &'static str) -> NameError {
 
 /// Keeps foreign text in a message short.
 pub(super) fn clip(text: &str) -> String {
-    const LONGEST: usize = 120;
-    let mut clipped: String = text.chars().take(LONGEST).collect();
-    if clipped.len() < text.len() {
-        clipped.push('…');
-    }
-    clipped
+    crate::human::clip(text, 120)
 }
 
 /// Checks `metadata.name`: `[a-z0-9][a-z0-9._-]*`, at most 63 bytes.

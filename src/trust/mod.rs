@@ -84,12 +84,7 @@ fn read_capped(path: &Path, limit: usize) -> Result<(Vec<u8>, Metadata), TrustEr
 
 /// The first characters of a foreign string, for a message.
 fn clip(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let mut clipped: String = text.chars().take(LONGEST).collect();
-    if clipped.len() < text.len() {
-        clipped.push('…');
-    }
-    clipped
+    crate::human::clip(text, 80)
 }
 
 #[cfg(test)]

@@ -10,15 +10,6 @@ use super::{
     metadata::text_map,
 };
 
-/// Media type of the configuration: `Chart.yaml` as JSON.
-pub const CONFIG: &str = "application/vnd.cncf.helm.config.v1+json";
-/// Media type of the layer that is the chart's archive.
-pub const CONTENT: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
-/// Media type of the archive as the first releases of Helm 3 wrote it.
-pub const LEGACY_CONTENT: &str = "application/tar+gzip";
-/// Media type of the layer that is the provenance file.
-pub const PROVENANCE: &str = "application/vnd.cncf.helm.chart.provenance.v1.prov";
-
 const TITLE: &str = "org.opencontainers.image.title";
 const VERSION: &str = "org.opencontainers.image.version";
 
@@ -52,9 +43,9 @@ impl Artifact {
     ) -> Result<Self, ChartError> {
         let config = chart.metadata.to_go_json().into_bytes();
         check_size("configuration", &config)?;
-        let config_descriptor = Descriptor::of(CONFIG, &config);
-        let content = Descriptor::of(CONTENT, archive);
-        let provenance = provenance.map(|bytes| Descriptor::of(PROVENANCE, bytes));
+        let config_descriptor = Descriptor::of(media_type::HELM_CONFIG, &config);
+        let content = Descriptor::of(media_type::HELM_CONTENT, archive);
+        let provenance = provenance.map(|bytes| Descriptor::of(media_type::HELM_PROVENANCE, bytes));
         let mut layers = vec![&content];
         layers.extend(&provenance);
         layers.sort_by_key(|layer| layer.digest.to_string());

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 pub(crate) use archive::File;
 pub use archive::{MAX_ARCHIVE_BYTES, MAX_DECOMPRESSED_BYTES, MAX_FILE_BYTES, MAX_MEMBERS};
-pub use artifact::{Artifact, CONFIG, CONTENT, LEGACY_CONTENT, PROVENANCE};
+pub use artifact::Artifact;
 pub use error::ChartError;
 pub(crate) use error::clip;
 pub use lock::Lock;

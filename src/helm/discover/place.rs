@@ -63,12 +63,7 @@ fn is_plain(key: &str) -> bool {
 
 /// Keeps foreign text in a message short.
 pub(in crate::helm) fn clip(text: &str) -> String {
-    const LONGEST: usize = 120;
-    let mut clipped: String = text.chars().take(LONGEST).collect();
-    if clipped.len() < text.len() {
-        clipped.push('…');
-    }
-    clipped
+    crate::human::clip(text, 120)
 }
 
 #[cfg(test)]

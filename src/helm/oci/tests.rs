@@ -29,8 +29,8 @@ impl TestChart {
                 .to_string()
                 .into_bytes(),
             layers: vec![
-                (PROVENANCE_MEDIA_TYPE, b"provenance".to_vec()),
-                (CONTENT_MEDIA_TYPE, archive.clone()),
+                (media_type::HELM_PROVENANCE, b"provenance".to_vec()),
+                (media_type::HELM_CONTENT, archive.clone()),
             ],
             archive,
         }
@@ -50,7 +50,7 @@ impl TestChart {
     }
 
     pub(in crate::helm) fn push(&self, registry: &TestRegistry, path: &str, tag: &str) -> Digest {
-        self.push_as(CONFIG_MEDIA_TYPE, registry, path, tag)
+        self.push_as(media_type::HELM_CONFIG, registry, path, tag)
     }
 
     fn push_as(&self, config_type: &str, registry: &TestRegistry, path: &str, tag: &str) -> Digest {
@@ -190,7 +190,10 @@ async fn a_chart_comes_byte_for_byte() {
         assert_eq!(fetched.provenance.unwrap(), "provenance");
         assert_eq!(fetched.index_digest, IndexDigest::NoIndex);
         let artifact = fetched.artifact.unwrap();
-        assert_eq!(artifact.manifest.bytes, chart.manifest(CONFIG_MEDIA_TYPE));
+        assert_eq!(
+            artifact.manifest.bytes,
+            chart.manifest(media_type::HELM_CONFIG)
+        );
         assert_eq!(artifact.manifest.media_type, media_type::OCI_MANIFEST);
         assert_eq!(artifact.manifest.digest, digest);
         assert_eq!(artifact.reference.digest(), Some(digest));
@@ -291,7 +294,7 @@ async fn what_is_no_chart_is_refused_before_its_layers_are_fetched() {
     let mut twice = chart();
     twice
         .layers
-        .push((LEGACY_CONTENT_MEDIA_TYPE, b"\x1f\x8b2".to_vec()));
+        .push((media_type::HELM_CONTENT_LEGACY, b"\x1f\x8b2".to_vec()));
     twice.push(&content, "charts/demo", "1.0.1");
     let mut none = chart();
     none.layers.truncate(1);
@@ -299,14 +302,14 @@ async fn what_is_no_chart_is_refused_before_its_layers_are_fetched() {
     let mut proven_twice = chart();
     proven_twice
         .layers
-        .push((PROVENANCE_MEDIA_TYPE, b"other".to_vec()));
+        .push((media_type::HELM_PROVENANCE, b"other".to_vec()));
     proven_twice.push(&content, "charts/demo", "1.0.3");
     let mut nameless = chart();
     nameless.config = b"{}".to_vec();
     nameless.push(&content, "charts/demo", "1.0.4");
     let index = br#"{"schemaVersion":2,"manifests":[]}"#;
     content.add_manifest("charts/demo", "1.0.5", media_type::OCI_INDEX, index);
-    let huge = String::from_utf8(chart().manifest(CONFIG_MEDIA_TYPE)).unwrap();
+    let huge = String::from_utf8(chart().manifest(media_type::HELM_CONFIG)).unwrap();
     let size = format!("\"size\": {}", chart().archive.len());
     let huge = huge.replace(&size, "\"size\": 67108865");
     content.add_manifest("charts/demo", "1.0.6", media_type::OCI_MANIFEST, huge);
@@ -333,7 +336,7 @@ async fn what_is_no_chart_is_refused_before_its_layers_are_fetched() {
         }
     }
     let mut legacy = chart();
-    legacy.layers = vec![(LEGACY_CONTENT_MEDIA_TYPE, legacy.archive.clone())];
+    legacy.layers = vec![(media_type::HELM_CONTENT_LEGACY, legacy.archive.clone())];
     legacy.push(&content, "charts/demo", "1.1.0");
     let fetched = get(&server, "", Some("1.1.0")).await.unwrap();
     assert_eq!(

@@ -1,5 +1,7 @@
 //! What `helm` says, made fit for a message of ours.
 
+use crate::human;
+
 /// The longest message of `helm` that is handed on, in characters.
 const LONGEST: usize = 2048;
 
@@ -17,7 +19,7 @@ pub(super) fn chart_message(stderr: &[u8], names: &[(String, String)]) -> String
     for (path, name) in names {
         message = message.replace(path, name);
     }
-    cut(&message, LONGEST)
+    human::clip(&message, LONGEST)
 }
 
 /// Warnings come first, and the error itself may go over several lines.
@@ -44,15 +46,7 @@ pub(super) fn plain(stderr: &[u8]) -> String {
 
 /// Keeps foreign text in a message short.
 pub(super) fn clip(text: &str) -> String {
-    cut(text, 200)
-}
-
-fn cut(text: &str, longest: usize) -> String {
-    let mut kept: String = text.chars().take(longest).collect();
-    if kept.len() < text.len() {
-        kept.push('…');
-    }
-    kept
+    human::clip(text, 200)
 }
 
 #[cfg(test)]
