@@ -5,7 +5,7 @@
 //! written out where they are used. Lists in variables are separated by commas, lists of paths by
 //! line ends.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU64, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
@@ -137,9 +137,19 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "FILE", env = "BUNDLE_AUTHFILE")]
     pub authfile: Option<PathBuf>,
     /// How often one request is attempted before it counts as failed
-    #[arg(long, value_name = "N", env = "BUNDLE_RETRIES", default_value_t = 5)]
+    #[arg(long, value_name = "N", env = "BUNDLE_RETRIES", default_value_t = 8)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100))]
     pub retries: u32,
+    /// How long a registry may fail everything before it is given up on: 90s, 10m, 1h. A pause that
+    /// it asks for (Retry-After) counts
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "BUNDLE_RETRY_BUDGET",
+        default_value = "5m"
+    )]
+    #[arg(value_parser = values::duration)]
+    pub retry_budget: Duration,
 }
 
 /// How registries are spoken to in a transfer; the same in every command that makes one.
@@ -160,7 +170,8 @@ pub struct RegistryArgs {
     /// Read the password from standard input
     #[arg(long, env = "BUNDLE_PASSWORD_STDIN", value_parser = values::switch)]
     pub password_stdin: bool,
-    /// How many transfers run at the same time
+    /// How many transfers run at the same time; fewer, where a registry answers that there are too
+    /// many (429)
     #[arg(
         long,
         value_name = "N",
@@ -169,6 +180,10 @@ pub struct RegistryArgs {
     )]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=256))]
     pub concurrency: u16,
+    /// Move no more bytes a second than this, all transfers together: 500K, 10M, 12.5MB
+    #[arg(long, value_name = "BYTES", env = "BUNDLE_RATE_LIMIT")]
+    #[arg(value_parser = values::byte_rate)]
+    pub rate_limit: Option<NonZeroU64>,
 }
 
 /// What makes a bundle trusted; the same in every command that reads one.

@@ -261,6 +261,7 @@ mod tests {
         });
         assert_eq!(CliError::destination(&credentials).exit, Exit::LocalIo);
         let asked = Asked {
+            attempts: 0,
             method: reqwest::Method::GET,
             what: "x".to_owned(),
             origin: "https://a.b".to_owned(),

@@ -11,6 +11,7 @@ mod interrupt;
 pub mod keys;
 mod meter;
 pub mod output;
+mod pauses;
 mod progress;
 pub mod prompt;
 mod registry;

@@ -1,8 +1,12 @@
 //! The configuration of the registry client, as the arguments say it.
 
+use std::sync::Arc;
+
 use super::{
     args::{ConnectionArgs, RegistryArgs},
     exit::CliError,
+    output::Output,
+    pauses::tell_pauses,
     prompt,
 };
 use crate::registry::{ClientConfig, Credential, CredentialConfig, ProxyUse, Secret};
@@ -16,6 +20,7 @@ impl ConnectionArgs {
             insecure_skip_tls_verify: self.insecure_skip_tls_verify.clone(),
             proxy,
             retries: self.retries,
+            retry_budget: self.retry_budget,
             credentials: CredentialConfig {
                 authfile: self.authfile.clone(),
                 ..CredentialConfig::default()
@@ -47,9 +52,12 @@ impl RegistryArgs {
         &self,
         proxy: ProxyUse,
         hosts: impl IntoIterator<Item = &'a str>,
+        output: &Arc<Output>,
     ) -> Result<ClientConfig, CliError> {
         self.check()?;
         let mut config = self.connection.client_config(proxy);
+        config.rate_limit = self.rate_limit;
+        config.on_pause = Some(tell_pauses(output));
         if let Some(username) = &self.username {
             let host = only(hosts)?;
             let password = prompt::password_from_stdin()?;
@@ -86,6 +94,10 @@ mod tests {
     use super::*;
     use crate::cli::{args::Command, tests::parsed};
 
+    fn output() -> Arc<Output> {
+        Arc::new(Output::of_process(crate::cli::output::Verbosity::Quiet))
+    }
+
     fn args(options: &str) -> RegistryArgs {
         match parsed(&format!("create --unsigned{options}")).command {
             Command::Create(args) => args.registry,
@@ -97,17 +109,21 @@ mod tests {
     fn the_client_is_told_what_the_arguments_say() {
         let args = args(
             " --ca-file a.pem --plain-http A.b:1 --insecure-skip-tls-verify c.d --authfile f \
-             --retries 9"
+             --retries 9 --retry-budget 2m --rate-limit 1M"
                 .split_whitespace()
                 .fold(String::new(), |all, word| format!("{all} {word}"))
                 .as_str(),
         );
-        let config = args.client_config(ProxyUse::None, ["x", "y"]).unwrap();
+        let config = args
+            .client_config(ProxyUse::None, ["x", "y"], &output())
+            .unwrap();
         assert_eq!(config.ca_files, [std::path::PathBuf::from("a.pem")]);
         assert_eq!(config.plain_http, ["a.b:1"]);
         assert_eq!(config.insecure_skip_tls_verify, ["c.d"]);
         assert_eq!(config.credentials.authfile.unwrap().as_os_str(), "f");
         assert_eq!(config.retries, 9);
+        assert_eq!(config.retry_budget.as_secs(), 120);
+        assert_eq!(config.rate_limit.unwrap().get(), 1 << 20);
         assert_eq!(config.proxy, ProxyUse::None);
         assert!(config.credentials.explicit.is_none());
     }
@@ -117,7 +133,7 @@ mod tests {
         let named = args(" --username u --password-stdin");
         for hosts in [&[][..], &["a", "b"]] {
             let error = named
-                .client_config(ProxyUse::None, hosts.iter().copied())
+                .client_config(ProxyUse::None, hosts.iter().copied(), &output())
                 .unwrap_err();
             assert_eq!(error.exit, crate::cli::exit::Exit::Usage);
         }

@@ -1,6 +1,6 @@
 //! Values of arguments that have a grammar of their own.
 
-use std::{path::Path, str::FromStr};
+use std::{num::NonZeroU64, path::Path, str::FromStr, time::Duration};
 
 use crate::{
     oci::{Digest, Reference, Repository},
@@ -101,6 +101,53 @@ pub(super) fn switch(text: &str) -> Result<bool, ValueError> {
     }
 }
 
+/// A time, at most a day: a whole number with `s`, `m` or `h`; seconds without.
+pub(super) fn duration(text: &str) -> Result<Duration, ValueError> {
+    let (number, unit) = split_number(text);
+    let factor = match unit {
+        "" | "s" => Some(1),
+        "m" => Some(60),
+        "h" => Some(3600),
+        _ => None,
+    };
+    let seconds = number.parse::<u64>().ok().zip(factor);
+    let seconds = seconds.and_then(|(number, factor)| number.checked_mul(factor));
+    match seconds {
+        Some(seconds @ 0..=86_400) => Ok(Duration::from_secs(seconds)),
+        _ => Err(ValueError("a time such as 90s, 10m or 1h".to_owned())),
+    }
+}
+
+/// Bytes a second, from one byte on. `K`, `M`, `G` and `KiB`, `MiB`, `GiB` are powers of 1024, `kB`,
+/// `MB`, `GB` powers of 1000.
+pub(super) fn byte_rate(text: &str) -> Result<NonZeroU64, ValueError> {
+    let (number, unit) = split_number(text);
+    let lower = unit.to_ascii_lowercase();
+    let base: Option<u64> = match lower.strip_prefix(['k', 'm', 'g']) {
+        None if lower.is_empty() || lower == "b" => Some(1),
+        Some("" | "ib") => Some(1024),
+        Some("b") => Some(1000),
+        _ => None,
+    };
+    let power = match lower.bytes().next() {
+        Some(b'k') => 1,
+        Some(b'm') => 2,
+        Some(b'g') => 3,
+        _ => 0,
+    };
+    let number = number.parse::<f64>().ok().filter(|n| n.is_finite());
+    let bytes = number.zip(base).map(|(n, base)| n * base.pow(power) as f64);
+    bytes
+        .and_then(|bytes| NonZeroU64::new(bytes as u64))
+        .ok_or_else(|| ValueError("bytes a second, such as 500K, 10M or 12.5MB".to_owned()))
+}
+
+/// A number and the unit behind it.
+fn split_number(text: &str) -> (&str, &str) {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    text.split_at(end.unwrap_or(text.len()))
+}
+
 /// The bundle that an argument names: a file, or `-` for standard input.
 pub(super) fn input(path: &Path) -> Input {
     if is_dash(path) {
@@ -120,6 +167,36 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn times_and_rates_have_units() {
+        for (text, seconds) in [
+            ("0", 0),
+            ("90", 90),
+            ("90s", 90),
+            ("10m", 600),
+            ("24h", 86_400),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "s", "-1s", "1.5m", "1d", "25h", "99999999999999999999"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+        for (text, bytes) in [
+            ("1", 1),
+            ("700b", 700),
+            ("500K", 512_000),
+            ("10M", 10 << 20),
+            ("10MiB", 10 << 20),
+            ("12.5MB", 12_500_000),
+            ("1g", 1 << 30),
+        ] {
+            assert_eq!(byte_rate(text).map(NonZeroU64::get), Ok(bytes), "{text}");
+        }
+        for text in ["", "0", "0.5", "M", "-1", "1X", "1 M", "1Mbit", "1..5K"] {
+            assert!(byte_rate(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn raw_documents() {

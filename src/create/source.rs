@@ -186,6 +186,14 @@ impl<'a> Sources<'a> {
 }
 
 impl Incoming {
+    /// As [`BlobStream::beside_others`].
+    pub(super) fn beside_others(self) -> Self {
+        match self {
+            Self::Registry(stream) => Self::Registry(Box::new(stream.beside_others())),
+            other => other,
+        }
+    }
+
     /// The next bytes; none at the end of the range.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
         match self {

@@ -143,20 +143,26 @@ impl<'a> Transfer<'a> {
             sizes.extend(kept);
             hasher = state;
         }
-        let kept = sizes.len() > before;
-        let sink = |at| {
-            Box::new(FileAt {
+        let mut kept = sizes.len() > before;
+        for attempt in 1.. {
+            let sink = Box::new(FileAt {
                 file: Arc::clone(file),
-                at,
-            })
-        };
-        match self.ordered(sink(end), &mut sizes, hasher).await {
-            // It may be what was kept of the blob that is wrong, and not what was fetched.
-            Err(CreateError::Content { .. } | CreateError::File { .. }) if kept => {
-                sizes.truncate(before);
-                self.ordered(sink(at), &mut sizes, None).await?;
+                at: end,
+            });
+            match self.ordered(sink, &mut sizes, hasher.take()).await {
+                Ok(_) => break,
+                // It may be what was kept of the blob that is wrong, and not what was fetched.
+                Err(CreateError::File { .. }) if kept => {}
+                Err(CreateError::Content { .. }) if kept || attempt < ATTEMPTS => {}
+                Err(error) => return Err(error),
             }
-            done => drop(done?),
+            kept = false;
+            // All frames but the blob's last are there: again from its first.
+            let last = sizes.len() as u32;
+            let span = self.plan.layout.frame(last, &self.plan.contents);
+            let id = span.member.expect("a frame behind the packed part");
+            sizes.truncate(self.plan.layout.frames_of(id).start as usize);
+            end = sizes.iter().map(|(len, _)| u64::from(*len)).sum();
         }
         let table = SeekTable(sizes);
         let end = table.total();
@@ -422,7 +428,8 @@ impl<'a> Transfer<'a> {
                 .open(id, member, 0..member.size)
                 .await
                 .map_err(failed)?;
-            *whole = Some((id, incoming, Bytes::new()));
+            // It stays open while the pieces of the next blobs are fetched.
+            *whole = Some((id, incoming.beside_others(), Bytes::new()));
             skip = range.start;
         }
         let (_, incoming, rest) = whole.as_mut().expect("just opened");

@@ -467,7 +467,8 @@ impl BlobSource for FromRegistry {
             let opened =
                 self.client
                     .blob(&self.repository, &self.digest, from..self.size, self.size);
-            let blob = opened.await.map_err(io::Error::other)?;
+            // It is sent to the same host, so neither may wait for the other.
+            let blob = opened.await.map_err(io::Error::other)?.beside_others();
             let pieces = stream::try_unfold(blob, |mut blob| async move {
                 let piece = blob.chunk().await.map_err(io::Error::other)?;
                 Ok(piece.map(|piece| (piece, blob)))

@@ -37,6 +37,7 @@ pub struct BlobStream {
     skip: u64,
     attempts: Attempts,
     failed_at: u64,
+    gives_way: bool,
 }
 
 impl std::fmt::Debug for BlobStream {
@@ -85,6 +86,7 @@ impl Client {
             skip: 0,
             attempts: self.transport.attempts(),
             failed_at: range.start,
+            gives_way: false,
         };
         if !range.is_empty() {
             stream.open_first().await?;
@@ -94,6 +96,16 @@ impl Client {
 }
 
 impl BlobStream {
+    /// Does not count among the requests that a host takes at a time. Needed where the stream is held
+    /// while something else is asked of the same host.
+    pub fn beside_others(mut self) -> Self {
+        self.gives_way = true;
+        if let Some(answer) = &mut self.answer {
+            answer.give_way();
+        }
+        self
+    }
+
     /// The next bytes; `None` behind the last one.
     ///
     /// # Errors
@@ -154,7 +166,10 @@ impl BlobStream {
                 range.map_err(|e| RegistryError::Setup(e.to_string()))?,
             );
         }
-        let answer = transport.attempt(&call).await?;
+        let mut answer = transport.attempt(&call).await?;
+        if self.gives_way {
+            answer.give_way();
+        }
         answer.refuse_encoding_of_success()?;
         let announced = match answer.status() {
             StatusCode::OK => {

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::http::Progress;
+use super::{http::Progress, rate::RateLimit};
 
-/// Bytes at hand are passed on in pieces of this size, so that progress can be seen.
+/// Bytes are passed on in pieces of this size at most, so that progress can be seen on a slow line.
 const PIECE: usize = 256 << 10;
 
 /// A stream of a blob's bytes.
@@ -57,11 +57,16 @@ pub(crate) enum Payload {
 }
 
 impl Payload {
-    /// Forms the body, its length in bytes, and the view on its progress.
-    pub(crate) fn open(&self) -> (reqwest::Body, u64, Arc<Progress>) {
+    /// Forms the body, its length in bytes, and the view on its progress. Its pieces wait for the
+    /// limit, if there is one, which counts as time of the source.
+    pub(crate) fn open(
+        &self,
+        limit: Option<&Arc<RateLimit>>,
+    ) -> (reqwest::Body, u64, Arc<Progress>) {
+        let limit = limit.cloned();
         match self {
             Self::Empty => (Bytes::new().into(), 0, Arc::new(Progress::none())),
-            Self::Bytes(bytes) if bytes.len() <= PIECE => (
+            Self::Bytes(bytes) if bytes.is_empty() || bytes.len() <= PIECE && limit.is_none() => (
                 bytes.clone().into(),
                 bytes.len() as u64,
                 Arc::new(Progress::at_once()),
@@ -69,17 +74,19 @@ impl Payload {
             Self::Bytes(bytes) => {
                 let progress = Arc::new(Progress::none());
                 let pieces = stream::unfold(
-                    (bytes.clone(), progress.clone()),
-                    |(mut rest, progress)| async move {
+                    (bytes.clone(), progress.clone(), limit),
+                    |(mut rest, progress, limit)| async move {
                         if rest.is_empty() {
                             return None;
                         }
                         let piece = rest.split_to(rest.len().min(PIECE));
+                        progress.reading();
+                        wait(limit.as_deref(), &piece).await;
                         match rest.is_empty() {
                             true => progress.finished(),
                             false => progress.sending(),
                         }
-                        Some((io::Result::Ok(piece), (rest, progress)))
+                        Some((io::Result::Ok(piece), (rest, progress, limit)))
                     },
                 );
                 (
@@ -90,22 +97,25 @@ impl Payload {
             }
             Self::Source { reader, from, to } => {
                 let progress = Arc::new(Progress::none());
-                let state = (reader.clone(), progress.clone(), *from);
+                let state = (reader.clone(), progress.clone(), limit, *from);
                 let to = *to;
-                let pieces =
-                    stream::try_unfold(state, move |(reader, progress, position)| async move {
+                let pieces = stream::try_unfold(
+                    state,
+                    move |(reader, progress, limit, position)| async move {
                         if position == to {
                             return Ok(None);
                         }
                         progress.reading();
                         let piece = reader.next(position, to).await?;
+                        wait(limit.as_deref(), &piece).await;
                         let position = position + piece.len() as u64;
                         match position == to {
                             true => progress.finished(),
                             false => progress.sending(),
                         }
-                        Ok::<_, io::Error>(Some((piece, (reader, progress, position))))
-                    });
+                        Ok::<_, io::Error>(Some((piece, (reader, progress, limit, position))))
+                    },
+                );
                 (reqwest::Body::wrap_stream(pieces), to - from, progress)
             }
         }
@@ -117,6 +127,13 @@ impl Payload {
             Self::Source { reader, .. } => reader.take_failure(),
             _ => None,
         }
+    }
+}
+
+/// Waits until a piece may be sent.
+async fn wait(limit: Option<&RateLimit>, piece: &Bytes) {
+    if let Some(limit) = limit {
+        limit.take(piece.len()).await;
     }
 }
 
@@ -190,7 +207,7 @@ impl SourceReader {
             }
         }
         let left = usize::try_from(end - position).unwrap_or(usize::MAX);
-        let take = pending.len().min(left);
+        let take = pending.len().min(left).min(PIECE);
         if position + take as u64 == self.size {
             // The source has its say before the last byte is sent.
             if pending.len() > take {

@@ -1,13 +1,15 @@
 //! What a [`Client`](super::Client) is told once, when it is made.
 
-use std::{collections::HashMap, fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::HashMap, fmt, num::NonZeroU64, path::PathBuf, str::FromStr, time::Duration,
+};
 
-use super::Credential;
+use super::{Credential, gate::OnPause};
 use crate::oci::{Reference, Repository};
 
 /// Everything that a client may be told. The default talks HTTPS with the system's roots, uses no
 /// proxy, and finds credentials where Docker and the containers tools keep them.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClientConfig {
     /// Value of the `User-Agent` header.
     pub user_agent: String,
@@ -20,13 +22,24 @@ pub struct ClientConfig {
     pub insecure_skip_tls_verify: Vec<String>,
     /// Whether the proxy variables of the environment are obeyed.
     pub proxy: ProxyUse,
-    /// How often one thing is attempted in total, at least once.
+    /// How often one thing is attempted in total, at least once. A host that has never answered is
+    /// tried four times at most.
     pub retries: u32,
+    /// How long a host may fail everything, pauses that it asks for included, before it is given up
+    /// on.
+    pub retry_budget: Duration,
     /// First pause between two attempts; it doubles each time up to 30 seconds, with jitter.
     pub backoff: Duration,
     /// Longest time without a byte on a body, and longest wait for an answer to a request without
     /// one. The answer to an uploaded body may take five times as long: the registry moves data.
+    /// It is also the time over which [`Self::min_rate`] is measured.
     pub stall_timeout: Duration,
+    /// Slowest rate, in bytes a second, at which a body may come in. Only the time counts in which
+    /// the server is waited for.
+    pub min_rate: u64,
+    /// Most bytes a second, of all connections together and in both directions; `None` for as many
+    /// as there come.
+    pub rate_limit: Option<NonZeroU64>,
     /// Longest time for a connection, name resolution and TLS included.
     pub connect_timeout: Duration,
     /// Size in bytes of the pieces of a chunked upload, where a registry takes none in one piece.
@@ -35,6 +48,21 @@ pub struct ClientConfig {
     pub credentials: CredentialConfig,
     /// Hosts that are asked instead of others. Pulls only; pushes go where they are told.
     pub mirrors: Vec<Mirror>,
+    /// Is told of every pause before another attempt; called from any task, and must not block.
+    pub on_pause: Option<OnPause>,
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConfig")
+            .field("ca_files", &self.ca_files)
+            .field("plain_http", &self.plain_http)
+            .field("insecure_skip_tls_verify", &self.insecure_skip_tls_verify)
+            .field("proxy", &self.proxy)
+            .field("credentials", &self.credentials)
+            .field("mirrors", &self.mirrors)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for ClientConfig {
@@ -45,13 +73,17 @@ impl Default for ClientConfig {
             plain_http: Vec::new(),
             insecure_skip_tls_verify: Vec::new(),
             proxy: ProxyUse::None,
-            retries: 5,
+            retries: 8,
+            retry_budget: Duration::from_secs(300),
             backoff: Duration::from_millis(500),
             stall_timeout: Duration::from_secs(60),
+            min_rate: 1 << 10,
+            rate_limit: None,
             connect_timeout: Duration::from_secs(15),
             chunk_size: 16 << 20,
             credentials: CredentialConfig::default(),
             mirrors: Vec::new(),
+            on_pause: None,
         }
     }
 }

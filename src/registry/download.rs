@@ -1,33 +1,25 @@
 //! Plain files from plain web servers, as classic chart repositories are: a GET with the retries,
 //! the redirects and the care for credentials that registries get.
 
-use std::{fmt, io::Read, time::Duration};
+use std::{fmt, io::Read};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
 use reqwest::{
     Method, StatusCode, Url,
     header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue},
 };
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, timeout_at},
-};
+use tokio::task::spawn_blocking;
 
 use super::{
     Client,
     auth::scope::Scopes,
     body::Payload,
     config::normal_host,
-    error::{Asked, ConnectionFault, RegistryError, UNENCRYPTED, WITH_USER},
+    error::{Asked, RegistryError, UNENCRYPTED, WITH_USER},
     origin::{self, Purpose},
     transport::{Answer, Call, Transport},
 };
-
-/// How much longer than without a byte a body may take in all, before it is measured.
-const START_FACTOR: u32 = 5;
-/// Slowest rate that is waited for, in bytes a second.
-const SLOWEST: u64 = 8 << 10;
 
 /// What may have been done to the content on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -234,7 +226,7 @@ impl Transport {
         if !gzip || request.encoding == Encoding::Plain {
             answer.refuse_encoding()?;
         }
-        let bytes = self.read_slowly(&mut answer, request.limit).await?;
+        let bytes = self.encoded_body(&mut answer, request.limit).await?;
         if !gzip || request.encoding == Encoding::GzipFile {
             return Ok(bytes);
         }
@@ -244,36 +236,6 @@ impl Transport {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(too_large(&answer.asked, limit)),
             Err(error) => Err(answer.unexpected(format!("it cannot be unpacked: {error}"))),
-        }
-    }
-
-    /// Reads a body of at most `limit` bytes, however slowly it comes, as long as it comes.
-    async fn read_slowly(&self, answer: &mut Answer, limit: usize) -> Result<Bytes, RegistryError> {
-        if answer.length().is_some_and(|length| length > limit as u64) {
-            return Err(too_large(&answer.asked, limit));
-        }
-        let start = Instant::now() + self.http.stall() * START_FACTOR;
-        // The announced length is within the limit, and lets the buffer be made once.
-        let announced = answer
-            .length()
-            .and_then(|length| usize::try_from(length).ok());
-        let mut all = BytesMut::with_capacity(announced.unwrap_or_default());
-        loop {
-            let patience = Duration::from_secs(all.len() as u64 / SLOWEST);
-            let Ok(chunk) = timeout_at(start + patience, self.chunk(answer)).await else {
-                return Err(RegistryError::Connection {
-                    asked: answer.asked.clone(),
-                    fault: ConnectionFault::Stalled,
-                    detail: format!("it sends less than {SLOWEST} bytes a second"),
-                });
-            };
-            let Some(chunk) = chunk? else {
-                return Ok(all.freeze());
-            };
-            if all.len() + chunk.len() > limit {
-                return Err(too_large(&answer.asked, limit));
-            }
-            all.extend_from_slice(&chunk);
         }
     }
 }

@@ -12,6 +12,9 @@ pub(crate) const UNENCRYPTED: &str = "it is not encrypted";
 /// Why an address is not asked: it may hold a password, and is shown and stored.
 pub(crate) const WITH_USER: &str = "the address carries a user name";
 
+/// From this pause on, what a server asks for is more than a moment.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// What was asked of whom; part of nearly every error. Holds no query and no credential.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Asked {
@@ -21,6 +24,8 @@ pub struct Asked {
     pub what: String,
     /// Scheme and host that were asked, which for a mirror is not the host in `what`.
     pub origin: String,
+    /// How often it was asked, where that was more than once; otherwise zero.
+    pub attempts: u32,
 }
 
 impl Asked {
@@ -36,7 +41,11 @@ impl Asked {
 
 impl fmt::Display for Asked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {} at {}", self.method, self.what, self.origin)
+        write!(f, "{} {} at {}", self.method, self.what, self.origin)?;
+        match self.attempts {
+            0 | 1 => Ok(()),
+            many => write!(f, " ({many} attempts)"),
+        }
     }
 }
 
@@ -293,6 +302,21 @@ impl RegistryError {
         )
     }
 
+    /// With the number of attempts after which it is final.
+    pub(crate) fn after(mut self, attempts: u32) -> Self {
+        match &mut self {
+            Self::Connection { asked, .. }
+            | Self::Status { asked, .. }
+            | Self::DigestMismatch { asked, .. }
+            | Self::UploadLost { asked, .. } => asked.attempts = attempts,
+            Self::Token { detail, .. } if attempts > 1 => {
+                detail.push_str(&format!(" ({attempts} attempts)"));
+            }
+            _ => {}
+        }
+        self
+    }
+
     /// The status of the answer, where the failure is one.
     pub fn status(&self) -> Option<StatusCode> {
         match self {
@@ -325,6 +349,15 @@ impl RegistryError {
             Self::Host(_) => "leave out `https://` and any path",
             Self::Credentials(error) => return error.hint(),
             Self::Connection { fault, detail, .. } => return connection_hint(*fault, detail),
+            Self::Status {
+                retry_after: Some(pause),
+                ..
+            } if *pause > PATIENCE => {
+                return Some(format!(
+                    "the server asks to be left alone for {} s: try again then, or permit the wait with --retry-budget",
+                    pause.as_secs()
+                ));
+            }
             Self::Status {
                 asked,
                 status,
@@ -449,6 +482,7 @@ mod tests {
                 method: Method::GET,
                 what: "manifest `quay.io/a/b:1`".to_owned(),
                 origin: "https://quay.io".to_owned(),
+                attempts: 0,
             }),
             status: StatusCode::NOT_FOUND,
             server: Box::new(ServerMessage {

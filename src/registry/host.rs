@@ -14,8 +14,8 @@ use tokio::sync::OnceCell;
 use super::{
     auth::challenge::{self, Challenge},
     error::{Asked, ConnectionFault, RegistryError},
+    gate::{Gate, OnPause},
     media, origin,
-    retry::Gate,
     transport::{Answer, Transport},
 };
 
@@ -36,8 +36,8 @@ pub(crate) struct Host {
     pub(crate) name: String,
     /// Set by the first ping that is answered.
     pub(crate) base: OnceCell<Base>,
-    /// Closed while the host wants to be left alone.
-    pub(crate) gate: Gate,
+    /// Every request goes through it.
+    pub(crate) gate: Arc<Gate>,
     learned: RwLock<Vec<Challenge>>,
     uploads: Uploads,
 }
@@ -58,11 +58,11 @@ struct Uploads {
 }
 
 impl Host {
-    pub(crate) fn new(name: &str, chunk_size: u64) -> Self {
+    pub(crate) fn new(name: &str, chunk_size: u64, on_pause: Option<OnPause>) -> Self {
         Self {
             name: name.to_owned(),
             base: OnceCell::new(),
-            gate: Gate::default(),
+            gate: Gate::new(name, on_pause),
             learned: RwLock::default(),
             uploads: Uploads {
                 chunked_from: AtomicU64::new(u64::MAX),
@@ -147,7 +147,7 @@ impl Transport {
         let mut ping = url.clone();
         ping.set_path("/v2/");
         // The call needs no more of a host than its name.
-        let stand_in = Arc::new(Host::new(&host.name, 1));
+        let stand_in = Arc::new(Host::new(&host.name, 1, None));
         let what = format!("the API of `{}`", host.name);
         let answer = self.plain_get(&stand_in, ping, what).await?;
         let challenges = self.judge_ping(answer).await?;

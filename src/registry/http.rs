@@ -4,7 +4,7 @@ use std::{
     error::Error as _,
     fs, io,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -18,6 +18,7 @@ use super::{
     config::{ClientConfig, ProxyUse, normal_host},
     error::{Asked, ConnectionFault, RegistryError},
     origin,
+    rate::{Pace, RateLimit},
 };
 
 /// How much longer than for a byte we wait for the answer to an uploaded body.
@@ -33,6 +34,8 @@ pub(crate) struct Http {
     unchecked: Option<Client>,
     unchecked_hosts: Vec<String>,
     stall: Duration,
+    min_rate: u64,
+    rate_limit: Option<Arc<RateLimit>>,
 }
 
 impl Http {
@@ -64,12 +67,19 @@ impl Http {
             unchecked,
             unchecked_hosts,
             stall: config.stall_timeout,
+            min_rate: config.min_rate,
+            rate_limit: config.rate_limit.map(|rate| Arc::new(RateLimit::new(rate))),
         })
     }
 
     /// Longest time without a byte.
     pub(crate) fn stall(&self) -> Duration {
         self.stall
+    }
+
+    /// The limit that all bodies share, if there is one.
+    pub(crate) fn rate_limit(&self) -> Option<&Arc<RateLimit>> {
+        self.rate_limit.as_ref()
     }
 
     /// A request that asks for bytes as they are.
@@ -98,19 +108,33 @@ impl Http {
         }
     }
 
-    /// The next piece of a body; `None` at its end.
+    /// The next piece of a body; `None` at its end. `pace` belongs to the body.
     pub(crate) async fn chunk(
         &self,
         response: &mut Response,
+        pace: &mut Pace,
         asked: &Asked,
     ) -> Result<Option<Bytes>, RegistryError> {
-        match timeout(self.stall, response.chunk()).await {
-            Ok(chunk) => chunk.map_err(|error| from_reqwest(&error, asked)),
-            Err(_) => Err(stalled(asked)),
+        let start = Instant::now();
+        let chunk = match timeout(self.stall, response.chunk()).await {
+            Ok(chunk) => chunk.map_err(|error| from_reqwest(&error, asked))?,
+            Err(_) => return Err(stalled(asked)),
+        };
+        let Some(chunk) = chunk else { return Ok(None) };
+        if pace.is_too_slow(chunk.len(), start.elapsed(), self.stall, self.min_rate) {
+            return Err(RegistryError::Connection {
+                asked: Box::new(asked.clone()),
+                fault: ConnectionFault::Stalled,
+                detail: format!("it sends less than {} bytes a second", self.min_rate),
+            });
         }
+        if let Some(limit) = &self.rate_limit {
+            limit.take(chunk.len()).await;
+        }
+        Ok(Some(chunk))
     }
 
-    /// A whole body of at most `cap` bytes. A body that trickles in is given up on in time.
+    /// A whole body of at most `cap` bytes, however slowly it comes, as long as it comes.
     pub(crate) async fn body(
         &self,
         response: &mut Response,
@@ -125,28 +149,26 @@ impl Http {
         if announced.is_some_and(|size| size > cap as u64) {
             return Err(too_large());
         }
-        let read = async {
-            let Some(first) = self.chunk(response, asked).await? else {
-                return Ok(Bytes::new());
-            };
-            if announced == Some(first.len() as u64) {
-                return Ok(first);
-            }
-            let mut all = BytesMut::from(&first[..]);
-            while let Some(chunk) = self.chunk(response, asked).await? {
-                if all.len() + chunk.len() > cap {
-                    return Err(too_large());
-                }
-                all.extend_from_slice(&chunk);
-            }
-            match all.len() > cap {
-                true => Err(too_large()),
-                false => Ok(all.freeze()),
-            }
+        let mut pace = Pace::default();
+        let Some(first) = self.chunk(response, &mut pace, asked).await? else {
+            return Ok(Bytes::new());
         };
-        match timeout(self.stall * ANSWER_FACTOR, read).await {
-            Ok(done) => done,
-            Err(_) => Err(stalled(asked)),
+        if announced == Some(first.len() as u64) {
+            return Ok(first);
+        }
+        // The announced length is within the cap, and lets the buffer be made once.
+        let length = announced.and_then(|length| usize::try_from(length).ok());
+        let mut all = BytesMut::with_capacity(length.unwrap_or_default());
+        all.extend_from_slice(&first);
+        while let Some(chunk) = self.chunk(response, &mut pace, asked).await? {
+            if all.len() + chunk.len() > cap {
+                return Err(too_large());
+            }
+            all.extend_from_slice(&chunk);
+        }
+        match all.len() > cap {
+            true => Err(too_large()),
+            false => Ok(all.freeze()),
         }
     }
 }
@@ -322,7 +344,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn only_the_network_can_stall() {
+    async fn q47_only_the_network_can_stall() {
         let stall = Duration::from_millis(20);
         let progress = Progress::none();
         progress.reading();

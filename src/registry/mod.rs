@@ -13,6 +13,7 @@ mod config;
 mod credentials;
 mod download;
 mod error;
+mod gate;
 mod host;
 mod http;
 pub mod login;
@@ -20,6 +21,7 @@ mod media;
 mod origin;
 mod pull;
 mod push;
+mod rate;
 mod referrers;
 mod retry;
 mod secret;
@@ -50,6 +52,7 @@ pub use self::{
     credentials::{Credential, CredentialError},
     download::{Download, Encoding, ShowCredentials},
     error::{Asked, ConnectionFault, RegistryError, ServerMessage},
+    gate::{OnPause, Pause},
     pull::{ManifestHead, PulledManifest},
     push::Mount,
     referrers::referrers_tag,

@@ -1,19 +1,28 @@
 //! When to try again, and when not to.
+//!
+//! There is one policy. What fails is of a class: passing faults are tried again, refusals are not.
+//! Each thing (a request, a blob) has a number of attempts, with pauses that double and are spread,
+//! and with what the server asks for in `Retry-After`; what all requests to a host share (its wish to
+//! be left alone, how long it has been failing) is in its [`Gate`](super::gate::Gate).
 
-use std::{
-    sync::Mutex,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::StatusCode;
 use tokio::time::Instant;
 
-use super::error::{ConnectionFault, RegistryError};
+use super::{
+    error::{ConnectionFault, RegistryError},
+    gate::Gate,
+};
 
 /// Longest pause that a server can impose.
 pub(crate) const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 /// Longest pause that we impose on ourselves.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
+/// Attempts for a host that has never answered: more likely it is not there at all.
+const FIRST_CONTACT: u32 = 4;
+/// Codes with which registries say that what arrived is not what was announced.
+const DAMAGED: [&str; 2] = ["DIGEST_INVALID", "SIZE_INVALID"];
 
 /// Whether a status says "not now" rather than "no": overload, rate limits, faults of proxies.
 pub(crate) fn is_transient(status: StatusCode) -> bool {
@@ -30,42 +39,14 @@ impl RegistryError {
             Self::Connection { fault, .. } => {
                 !matches!(fault, ConnectionFault::Tls | ConnectionFault::Certificate)
             }
-            Self::Status { status, .. } => is_transient(*status),
+            Self::Status { status, .. } => {
+                // What is sent was hashed on its way out, so it was damaged behind us.
+                is_transient(*status) || self.code().is_some_and(|code| DAMAGED.contains(&code))
+            }
             Self::Token { status, .. } => status.is_some_and(is_transient),
             // Damage on the way: the bytes may arrive whole next time.
             Self::DigestMismatch { .. } | Self::UploadLost { .. } => true,
             _ => false,
-        }
-    }
-
-    /// Whether the whole host is to be left alone, not only this request.
-    fn is_throttling(&self) -> bool {
-        matches!(self.status().map(|s| s.as_u16()), Some(429 | 503))
-    }
-}
-
-/// The pause that a host asked for, shared by everything that talks to it.
-#[derive(Debug, Default)]
-pub(crate) struct Gate(Mutex<Option<Instant>>);
-
-impl Gate {
-    /// Waits until the host may be asked again.
-    pub(crate) async fn wait(&self) {
-        loop {
-            let until = *self.0.lock().unwrap_or_else(|e| e.into_inner());
-            match until {
-                // The gate may have been pushed back while we slept, so look again.
-                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
-                _ => return,
-            }
-        }
-    }
-
-    fn close_for(&self, pause: Duration) {
-        let until = Instant::now() + pause;
-        let mut gate = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        if gate.is_none_or(|old| old < until) {
-            *gate = Some(until);
         }
     }
 }
@@ -76,16 +57,25 @@ pub(crate) struct Attempts {
     total: u32,
     failed: u32,
     backoff: Duration,
+    budget: Duration,
 }
 
 impl Attempts {
-    /// `total` attempts, the first included; at least one.
-    pub(crate) fn new(total: u32, backoff: Duration) -> Self {
+    /// `total` attempts, the first included; at least one. `budget` is how long a host may fail
+    /// everything before it is given up on.
+    pub(crate) fn new(total: u32, backoff: Duration, budget: Duration) -> Self {
         Self {
             total: total.max(1),
             failed: 0,
             backoff,
+            budget,
         }
+    }
+
+    /// Fewer, as they are for a host that has never answered.
+    pub(crate) fn for_first_contact(mut self) -> Self {
+        self.total = self.total.min(FIRST_CONTACT);
+        self
     }
 
     /// Forgets earlier failures, because something was achieved since.
@@ -96,22 +86,30 @@ impl Attempts {
     /// Notes a failure and pauses before the next attempt.
     ///
     /// # Errors
-    /// The error itself, when trying again makes no sense or was done often enough.
+    /// The error itself, when trying again makes no sense, was done often enough, or would take
+    /// longer than the host may go on failing.
     pub(crate) async fn pause(
         &mut self,
         error: RegistryError,
         gate: &Gate,
     ) -> Result<(), RegistryError> {
         self.failed += 1;
-        if !error.is_transient() || self.failed >= self.total {
+        if !error.is_transient() {
             return Err(error);
         }
+        let failing = gate.failed();
         let own = jitter(backoff(self.backoff, self.failed));
         let pause = error.retry_after().map_or(own, |asked| asked.max(own));
-        if error.is_throttling() {
-            gate.close_for(pause);
+        if self.failed >= self.total || failing + pause > self.budget {
+            return Err(error.after(self.failed));
         }
-        tokio::time::sleep(pause).await;
+        match error.status().map(|status| status.as_u16()) {
+            Some(429) => gate.throttle(pause),
+            Some(503) => gate.close_for(pause),
+            _ => {}
+        }
+        gate.tell(&error, pause);
+        tokio::time::sleep_until(Instant::now() + pause).await;
         Ok(())
     }
 }
@@ -151,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retry_after_is_read_in_both_forms_and_capped() {
+    fn q76_retry_after_is_read_in_both_forms_and_capped() {
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
         for (value, seconds) in [
             ("1", Some(1)),
@@ -192,15 +190,5 @@ mod tests {
         for code in [200, 400, 401, 403, 404, 409, 413, 416, 501, 507] {
             assert!(!status(code), "{code}");
         }
-    }
-
-    #[tokio::test]
-    async fn a_closed_gate_holds_everybody() {
-        let gate = Gate::default();
-        gate.close_for(Duration::from_millis(60));
-        gate.close_for(Duration::from_millis(10));
-        let start = Instant::now();
-        gate.wait().await;
-        assert!(start.elapsed() >= Duration::from_millis(55));
     }
 }

@@ -63,6 +63,8 @@ pub enum Fault {
     CutAfter(usize),
     /// Nothing more comes behind so many bytes of the body.
     StallAfter(usize),
+    /// The body comes byte by byte, with such a pause before each.
+    Drip(Duration),
 }
 
 /// An answer.
@@ -78,6 +80,8 @@ pub struct Reply {
     pub until_close: bool,
     /// Wait before answering.
     pub delay: Duration,
+    /// Sent as it is in place of everything else; then the connection is closed.
+    pub raw: Option<Vec<u8>>,
 }
 
 impl Reply {
@@ -90,6 +94,7 @@ impl Reply {
             early: None,
             until_close: false,
             delay: Duration::ZERO,
+            raw: None,
         }
     }
 
@@ -110,6 +115,11 @@ impl Reply {
 
     pub fn early(mut self, after: usize) -> Self {
         self.early = Some(after);
+        self
+    }
+
+    pub fn raw(mut self, answer: impl AsRef<[u8]>) -> Self {
+        self.raw = Some(answer.as_ref().to_vec());
         self
     }
 
@@ -407,6 +417,12 @@ async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, reply: &Reply, head_reque
     if reply.fault == Fault::NoAnswer {
         return false;
     }
+    if let Some(raw) = &reply.raw {
+        // Whether it arrives is for the client to show.
+        let _ = stream.write_all(raw).await;
+        let _ = stream.shutdown().await;
+        return false;
+    }
     let mut head = format!("HTTP/1.1 {} Test\r\n", reply.status);
     for (name, value) in &reply.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -419,6 +435,7 @@ async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, reply: &Reply, head_reque
     let body = if head_request { &[][..] } else { &reply.body };
     let keep = match reply.fault {
         Fault::CutAfter(n) | Fault::StallAfter(n) => &body[..n.min(body.len())],
+        Fault::Drip(_) => &[],
         _ => body,
     };
     sent.extend_from_slice(keep);
@@ -427,6 +444,15 @@ async fn answer<S: AsyncWrite + Unpin>(stream: &mut S, reply: &Reply, head_reque
     }
     match reply.fault {
         Fault::StallAfter(_) => std::future::pending().await,
+        Fault::Drip(pause) => {
+            for byte in body {
+                tokio::time::sleep(pause).await;
+                if stream.write_all(&[*byte]).await.is_err() || stream.flush().await.is_err() {
+                    return false;
+                }
+            }
+            !reply.until_close
+        }
         Fault::CutAfter(_) | Fault::NoAnswer => false,
         Fault::None => !reply.until_close,
     }

@@ -4,6 +4,7 @@ mod auth;
 mod blob;
 mod download;
 mod one_pass;
+mod pace;
 mod pull;
 mod push;
 mod redirect;
@@ -11,6 +12,7 @@ mod referrers;
 mod retry;
 mod tls;
 mod upload;
+mod upload_odd;
 
 use std::{sync::Arc, time::Duration};
 

@@ -25,10 +25,12 @@ use super::{
     config::{ClientConfig, normal_host},
     credentials::CredentialStore,
     error::{Asked, RegistryError, ServerMessage},
+    gate::Pass,
     host::{Base, Host},
     http::Http,
     media,
     origin::{self, Purpose},
+    rate::Pace,
     retry::{self, Attempts},
 };
 
@@ -82,6 +84,7 @@ impl Call {
             method: self.method.clone(),
             what: self.what.clone(),
             origin: origin::show(&self.url),
+            attempts: 0,
         })
     }
 }
@@ -92,6 +95,9 @@ pub(crate) struct Answer {
     pub(crate) asked: Box<Asked>,
     /// Whether a redirect led to another origin.
     pub(crate) foreign: bool,
+    pace: Pace,
+    /// Held while the body comes in, so that a host that takes few requests at a time gets few.
+    pass: Option<Pass>,
 }
 
 impl Transport {
@@ -114,13 +120,17 @@ impl Transport {
     /// What is known of a host; `name` as references spell it.
     pub(crate) fn host(&self, name: &str) -> Arc<Host> {
         let mut hosts = self.hosts.lock().unwrap_or_else(|e| e.into_inner());
-        let new = || Arc::new(Host::new(name, self.config.chunk_size));
+        let new = || {
+            let on_pause = self.config.on_pause.clone();
+            Arc::new(Host::new(name, self.config.chunk_size, on_pause))
+        };
         hosts.entry(name.to_owned()).or_insert_with(new).clone()
     }
 
     /// The attempts that one thing has.
     pub(crate) fn attempts(&self) -> Attempts {
-        Attempts::new(self.config.retries, self.config.backoff)
+        let config = &self.config;
+        Attempts::new(config.retries, config.backoff, config.retry_budget)
     }
 
     /// Warnings that servers sent since the last time, each once, with the host in front.
@@ -146,7 +156,17 @@ impl Transport {
     /// takes, or that a token had run out.
     pub(crate) async fn attempt(&self, call: &Call) -> Result<Answer, RegistryError> {
         let base = self.base(&call.host).await?;
-        call.host.gate.wait().await;
+        let pass = call.host.gate.enter().await;
+        let mut answer = self.authorized(call, base).await?;
+        if !retry::is_transient(answer.status()) {
+            call.host.gate.answered();
+        }
+        // Only reads have an answer that takes its time.
+        answer.pass = (call.method == Method::GET).then_some(pass);
+        Ok(answer)
+    }
+
+    async fn authorized(&self, call: &Call, base: &Base) -> Result<Answer, RegistryError> {
         if !origin::same_origin(&call.url, &base.url) {
             // An upload that the registry sent elsewhere: nothing of ours goes along.
             return self.follow(call, None).await;
@@ -250,6 +270,8 @@ impl Transport {
                 response,
                 asked,
                 foreign,
+                pace: Pace::default(),
+                pass: None,
             });
         }
     }
@@ -261,7 +283,7 @@ impl Transport {
         authorization: Option<HeaderValue>,
         asked: &Asked,
     ) -> Result<Response, RegistryError> {
-        let (body, length, progress) = call.body.open();
+        let (body, length, progress) = call.body.open(self.http.rate_limit());
         let mut request = self
             .http
             .request(call.method.clone(), url)
@@ -311,14 +333,28 @@ impl Transport {
         cap: usize,
     ) -> Result<Bytes, RegistryError> {
         answer.refuse_encoding()?;
-        self.http
+        self.encoded_body(answer, cap).await
+    }
+
+    /// Reads a body of at most `cap` bytes as it comes.
+    pub(crate) async fn encoded_body(
+        &self,
+        answer: &mut Answer,
+        cap: usize,
+    ) -> Result<Bytes, RegistryError> {
+        let body = self
+            .http
             .body(&mut answer.response, cap, &answer.asked)
-            .await
+            .await;
+        answer.pass = None;
+        body
     }
 
     /// The next piece of a body.
     pub(crate) async fn chunk(&self, answer: &mut Answer) -> Result<Option<Bytes>, RegistryError> {
-        self.http.chunk(&mut answer.response, &answer.asked).await
+        self.http
+            .chunk(&mut answer.response, &mut answer.pace, &answer.asked)
+            .await
     }
 
     /// Makes an error of an answer, with what the server says about it.
@@ -358,10 +394,13 @@ impl Transport {
     pub(crate) async fn base<'h>(&self, host: &'h Host) -> Result<&'h Base, RegistryError> {
         host.base
             .get_or_try_init(|| async {
-                let mut attempts = self.attempts();
+                let mut attempts = self.attempts().for_first_contact();
                 loop {
                     match self.probe(host).await {
-                        Ok(base) => return Ok(base),
+                        Ok(base) => {
+                            host.gate.answered();
+                            return Ok(base);
+                        }
                         Err(error) => attempts.pause(error, &host.gate).await?,
                     }
                 }
@@ -441,6 +480,11 @@ impl Answer {
     /// The `Content-Length` header, which an answer to HEAD has as well.
     pub(crate) fn length(&self) -> Option<u64> {
         self.header(CONTENT_LENGTH.as_str())?.trim().parse().ok()
+    }
+
+    /// Lets others ask the host while the body comes in.
+    pub(crate) fn give_way(&mut self) {
+        self.pass = None;
     }
 
     /// The address that answered.

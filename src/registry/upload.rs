@@ -519,7 +519,8 @@ impl Place {
             };
             // The answer to an earlier attempt may have been lost, and the upload with it.
             let status = error.status().map(|s| s.as_u16());
-            let lost = matches!(status, Some(404));
+            let damaged = error.code() == Some("DIGEST_INVALID");
+            let lost = status == Some(404) || damaged;
             if (lost || error.is_transient()) && self.blob_exists(digest, size).await? {
                 return Ok(());
             }

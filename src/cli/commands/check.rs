@@ -67,7 +67,9 @@ pub async fn run(args: CheckArgs, context: &Context) -> Result<(), CliError> {
     let helm = Helm::find(args.helm.as_deref()).await;
     let helm = helm.map_err(|error| CliError::usage(&error).maybe_hint(error.hint()))?;
     let host = record.destination.split('/').next().unwrap_or_default();
-    let config = args.registry.client_config(ProxyUse::None, [host])?;
+    let config = args
+        .registry
+        .client_config(ProxyUse::None, [host], &context.output)?;
     let client = Client::new(config).map_err(|error| CliError::destination(&error))?;
     let brought = brought(&record)?;
     let checker = Checker::new(Some(&client), Some(&helm), &brought);

@@ -190,9 +190,12 @@ pub async fn run(args: CreateArgs, context: &Context) -> Result<(), CliError> {
     let output = args.bundle_output(&request)?;
     let lock = args.lock_to_use()?;
     let keys = signing_keys(&args.key, &context.interrupt)?;
-    let client = args
-        .inputs
-        .client(&args.registry, &request, ProxyUse::Environment)?;
+    let client = args.inputs.client(
+        &args.registry,
+        &request,
+        ProxyUse::Environment,
+        &context.output,
+    )?;
     let create = CreateRequest {
         request,
         keys,
@@ -209,11 +212,12 @@ pub async fn run(args: CreateArgs, context: &Context) -> Result<(), CliError> {
         concurrency: args.registry.concurrency.into(),
         charts: args.inputs.charts.options(),
     };
-    let report = create::create(&client, create, context.progress.as_ref()).await?;
+    let report = create::create(&client, create, context.progress.as_ref()).await;
+    // What a registry had to say may explain a failure.
     for warning in client.take_warnings() {
         context.output.warn(&warning);
     }
-    show(&report, &args, context)
+    show(&report?, &args, context)
 }
 
 fn show(report: &CreateReport, args: &CreateArgs, context: &Context) -> Result<(), CliError> {

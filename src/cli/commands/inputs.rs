@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -166,9 +167,10 @@ impl InputArgs {
         registry: &RegistryArgs,
         request: &Request,
         proxy: ProxyUse,
+        output: &Arc<Output>,
     ) -> Result<Client, CliError> {
         let hosts = self.source_hosts(request);
-        let mut config = registry.client_config(proxy, hosts.iter().map(String::as_str))?;
+        let mut config = registry.client_config(proxy, hosts.iter().map(String::as_str), output)?;
         config.mirrors = self.mirror.clone();
         Client::new(config).map_err(|error| CliError::source(&error))
     }

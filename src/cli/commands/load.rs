@@ -223,7 +223,7 @@ pub async fn run(args: LoadArgs, context: &Context) -> Result<(), CliError> {
     let trust = args.trust.trust()?;
     let config = args
         .registry
-        .client_config(ProxyUse::None, [args.to.host()])?;
+        .client_config(ProxyUse::None, [args.to.host()], &context.output)?;
     let client = Client::new(config).map_err(|error| CliError::destination(&error))?;
     let handoff = args.handoff(context).await?;
     let request = LoadRequest {
@@ -243,11 +243,13 @@ pub async fn run(args: LoadArgs, context: &Context) -> Result<(), CliError> {
         now: clock::now()?,
         handoff,
     };
-    let loaded = load::load(&client, request, context.progress.as_ref()).await?;
-    let receipt = &loaded.receipt;
+    let loaded = load::load(&client, request, context.progress.as_ref()).await;
+    // What the registry had to say may explain a failure.
     for warning in client.take_warnings() {
         context.output.warn(&warning);
     }
+    let loaded = loaded?;
+    let receipt = &loaded.receipt;
     if let Some(path) = &args.receipt {
         write_receipt(path, receipt)?;
         context.output.step("wrote", &escape_path(path), None);

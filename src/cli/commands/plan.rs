@@ -68,9 +68,12 @@ impl PlanArgs {
 pub async fn run(args: PlanArgs, context: &Context) -> Result<(), CliError> {
     args.check()?;
     let request = args.inputs.request(&context.output)?;
-    let client = args
-        .inputs
-        .client(&args.registry, &request, ProxyUse::Environment)?;
+    let client = args.inputs.client(
+        &args.registry,
+        &request,
+        ProxyUse::Environment,
+        &context.output,
+    )?;
     let concurrency = args.registry.concurrency.into();
     let path = args.output.clone().or_else(|| args.inputs.default_lock());
     if args.check && path.is_none() {

@@ -218,6 +218,7 @@ impl TokenRequest<'_> {
             method: Method::GET,
             what: format!("token for {}", self.scopes),
             origin: origin::show(url),
+            attempts: 0,
         }
     }
 

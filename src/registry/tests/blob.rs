@@ -87,7 +87,7 @@ async fn wholes_and_parts_are_read() {
 }
 
 #[tokio::test]
-async fn a_broken_connection_goes_on_where_it_was() {
+async fn q48_a_broken_connection_goes_on_where_it_was() {
     for fault in [Fault::CutAfter(300), Fault::StallAfter(300)] {
         let server = serving(move |number, request, bytes| match number {
             0 => good(request, bytes).fault(fault),
@@ -112,7 +112,7 @@ async fn a_body_that_ends_early_without_saying_so_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_go_on_starts_again_and_is_skipped() {
+async fn q48_a_server_that_cannot_go_on_starts_again_and_is_skipped() {
     let server = serving(|number, _, bytes| match number {
         0 => Reply::new(200).body(bytes).fault(Fault::CutAfter(700)),
         _ => Reply::new(200).body(bytes),
@@ -183,7 +183,7 @@ async fn attempts_begin_anew_with_every_piece_that_arrives() {
 }
 
 #[tokio::test]
-async fn another_size_is_refused_at_once() {
+async fn q49_another_size_is_refused_at_once() {
     for reply in [
         |bytes: &[u8]| Reply::new(200).body(&bytes[1..]),
         |bytes: &[u8]| Reply::new(200).body([bytes, b"x"].concat()),

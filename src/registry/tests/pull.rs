@@ -215,7 +215,7 @@ async fn head_is_believed_when_it_says_enough_and_else_get_is_used() {
 }
 
 #[tokio::test]
-async fn something_that_is_no_registry_is_recognised_by_its_ping() {
+async fn q81_something_that_is_no_registry_is_recognised_by_its_ping() {
     for reply in [
         Reply::new(200)
             .header("content-type", "text/html")
@@ -302,7 +302,7 @@ async fn endless_pages_end() {
 }
 
 #[tokio::test]
-async fn warnings_of_the_registry_are_kept_once() {
+async fn q82_warnings_of_the_registry_are_kept_once() {
     let server = serving(image().header("Warning", "299 - \"this registry moves\"")).await;
     let client = client(&server);
     let repository = repository(&server, "a/b");

@@ -8,7 +8,7 @@ fn blob_path(digest: &Digest) -> String {
 }
 
 #[tokio::test]
-async fn a_blob_is_there_only_without_any_doubt() {
+async fn q30_a_blob_is_there_only_without_any_doubt() {
     let (_, server) = registry().await;
     let digest = Digest::sha256_of(b"12345");
     let named =
@@ -52,7 +52,7 @@ async fn a_blob_is_there_only_without_any_doubt() {
 }
 
 #[tokio::test]
-async fn a_mount_works_or_leaves_an_upload_or_nothing() {
+async fn q31_a_mount_works_or_leaves_an_upload_or_nothing() {
     let (content, server) = registry().await;
     let digest: Digest = content.add_blob("from/here", b"blob").parse().unwrap();
     let client = client(&server);
@@ -105,7 +105,7 @@ async fn a_mount_works_or_leaves_an_upload_or_nothing() {
 }
 
 #[tokio::test]
-async fn a_mount_asks_for_both_scopes_and_survives_a_no() {
+async fn q32_a_mount_asks_for_both_scopes_and_survives_a_no() {
     let server = TestServer::start(|request| match request.header("authorization") {
         Some("Bearer T") => Reply::new(201),
         _ => error(401, "UNAUTHORIZED").header("WWW-Authenticate", r#"Bearer realm="/token""#),
@@ -264,7 +264,7 @@ async fn refusals_come_with_what_to_do() {
 }
 
 #[tokio::test]
-async fn the_right_to_push_is_checked_and_nothing_is_left_behind() {
+async fn q34_the_right_to_push_is_checked_and_nothing_is_left_behind() {
     let (content, server) = registry().await;
     let to = repository(&server, "a/b");
     client(&server).check_push_access(&to).await.unwrap();

@@ -20,7 +20,7 @@ async fn pull(server: &TestServer) -> Result<(), RegistryError> {
 }
 
 #[tokio::test]
-async fn faults_that_pass_are_overcome() {
+async fn q77_faults_that_pass_are_overcome() {
     for status in [408, 429, 500, 502, 503, 504, 522] {
         let server = serving(vec![error(status, "X"), Reply::new(status), image()]).await;
         pull(&server).await.unwrap();
@@ -34,7 +34,7 @@ async fn faults_that_pass_are_overcome() {
 }
 
 #[tokio::test]
-async fn a_no_is_a_no() {
+async fn q77_a_no_is_a_no() {
     for status in [400, 403, 404, 409, 413, 501] {
         let server = serving(vec![error(status, "NO"), image()]).await;
         let failed = pull(&server).await.unwrap_err();
@@ -53,7 +53,7 @@ async fn attempts_are_counted() {
 }
 
 #[tokio::test]
-async fn retry_after_holds_everything_that_goes_to_the_host() {
+async fn q76_retry_after_holds_everything_that_goes_to_the_host() {
     let server = serving(vec![
         error(429, "TOOMANYREQUESTS").header("Retry-After", "1"),
         image(),

@@ -42,7 +42,7 @@ fn https(config: ClientConfig) -> ClientConfig {
 }
 
 #[tokio::test]
-async fn a_private_authority_is_trusted_when_it_is_named() {
+async fn q83_a_private_authority_is_trusted_when_it_is_named() {
     let (tls, file) = certified();
     let server = TestServer::start_tls(tls, |_| Reply::new(200).body("{}")).await;
     let config = ClientConfig {
@@ -103,7 +103,7 @@ async fn a_loopback_registry_without_tls_is_found() {
 }
 
 #[tokio::test]
-async fn https_never_becomes_http() {
+async fn q84_https_never_becomes_http() {
     let plain = TestServer::start(|_| image()).await;
     let (tls, file) = certified();
     let target = plain.url("/x");

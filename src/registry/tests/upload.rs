@@ -18,15 +18,15 @@ use crate::registry::{
     test_server::{Fault, Recorded},
 };
 
-const POST: &str = "/v2/a/b/blobs/uploads/";
-const LENGTH: usize = 200;
+pub(super) const POST: &str = "/v2/a/b/blobs/uploads/";
+pub(super) const LENGTH: usize = 200;
 
 fn source(bytes: &[u8]) -> Arc<dyn BlobSource> {
     Arc::new(Bytes::copy_from_slice(bytes))
 }
 
 /// Pushes a blob of `LENGTH` bytes, more than three chunks.
-async fn push(client: &Client, server: &TestServer) -> Result<(), RegistryError> {
+pub(super) async fn push(client: &Client, server: &TestServer) -> Result<(), RegistryError> {
     let bytes = pattern(LENGTH);
     let digest = Digest::sha256_of(&bytes);
     client
@@ -39,7 +39,7 @@ async fn push(client: &Client, server: &TestServer) -> Result<(), RegistryError>
         .await
 }
 
-fn arrived(content: &TestRegistry) -> bool {
+pub(super) fn arrived(content: &TestRegistry) -> bool {
     let digest = Digest::sha256_of(&pattern(LENGTH)).to_string();
     content.blob("a/b", &digest).is_some()
 }
@@ -50,7 +50,7 @@ fn methods(server: &TestServer) -> Vec<String> {
 }
 
 /// A registry behind `before`, which may answer in its place.
-async fn behind(
+pub(super) async fn behind(
     before: impl Fn(&Recorded, &TestRegistry) -> Option<Reply> + Send + Sync + 'static,
 ) -> (TestRegistry, TestServer) {
     let registry = TestRegistry::new();
@@ -79,7 +79,7 @@ async fn one_piece_comes_first() {
 }
 
 #[tokio::test]
-async fn empty_and_sha512_blobs_are_blobs() {
+async fn q43_empty_and_sha512_blobs_are_blobs() {
     use crate::oci::{Algorithm, Hasher};
     let (content, server) = registry().await;
     let client = client(&server);
@@ -103,7 +103,7 @@ async fn empty_and_sha512_blobs_are_blobs() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_goes_in_chunks_and_the_next_one_at_once() {
+async fn q37_a_body_that_is_too_large_goes_in_chunks_and_the_next_one_at_once() {
     for status in [413, 405, 400] {
         let (content, server) = behind(move |request, _| {
             let large = request.method == "PUT" && request.body.len() > 100;
@@ -131,7 +131,7 @@ async fn a_body_that_is_too_large_goes_in_chunks_and_the_next_one_at_once() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_under_a_large_body_leads_to_chunks() {
+async fn q37_a_connection_that_breaks_under_a_large_body_leads_to_chunks() {
     let (content, server) = registry().await;
     let put = "/v2/a/b/blobs/uploads/u1";
     server.on(
@@ -145,7 +145,7 @@ async fn a_connection_that_breaks_under_a_large_body_leads_to_chunks() {
 }
 
 #[tokio::test]
-async fn a_registry_without_chunks_gets_the_whole_again() {
+async fn q41_a_registry_without_chunks_gets_the_whole_again() {
     // The connection breaks by chance, and chunks are not supported.
     let (content, server) =
         behind(|request, _| (request.method == "PATCH").then(|| error(404, "UNSUPPORTED"))).await;
@@ -173,7 +173,7 @@ async fn a_registry_without_chunks_gets_the_whole_again() {
 }
 
 #[tokio::test]
-async fn chunks_that_vanish_are_noticed() {
+async fn q38_chunks_that_vanish_are_noticed() {
     // The registry answers as if nothing had come (ECR).
     let (_, server) = behind(|request, _| match request.method.as_str() {
         "PATCH" => Some(Reply::new(201).header("Range", "0-0")),
@@ -190,7 +190,7 @@ async fn chunks_that_vanish_are_noticed() {
 }
 
 #[tokio::test]
-async fn ranges_are_understood_in_all_dialects() {
+async fn q39_ranges_are_understood_in_all_dialects() {
     type Dialect = fn(usize, usize) -> Option<String>;
     let dialects: [Dialect; 4] = [
         |_, _| None,
@@ -220,7 +220,7 @@ async fn ranges_are_understood_in_all_dialects() {
 }
 
 #[tokio::test]
-async fn a_chunk_whose_answer_is_lost_is_not_sent_twice() {
+async fn q40_a_chunk_whose_answer_is_lost_is_not_sent_twice() {
     let seen = AtomicUsize::new(0);
     let (content, server) = behind(move |request, content| match request.method.as_str() {
         "PUT" if request.body.len() > 100 => Some(Reply::new(413)),
@@ -242,7 +242,7 @@ async fn a_chunk_whose_answer_is_lost_is_not_sent_twice() {
 }
 
 #[tokio::test]
-async fn a_registry_that_took_a_part_gets_the_rest() {
+async fn q39_a_registry_that_took_a_part_gets_the_rest() {
     let seen = AtomicUsize::new(0);
     let (content, server) = behind(move |request, content| match request.method.as_str() {
         "PUT" if request.body.len() > 100 => Some(Reply::new(413)),
@@ -265,7 +265,7 @@ async fn a_registry_that_took_a_part_gets_the_rest() {
 }
 
 #[tokio::test]
-async fn a_lost_session_starts_the_blob_again() {
+async fn q40_a_lost_session_starts_the_blob_again() {
     let seen = AtomicUsize::new(0);
     let (content, server) = behind(move |request, _| match request.method.as_str() {
         "PUT" if request.body.len() > 100 => Some(Reply::new(413)),
@@ -281,7 +281,7 @@ async fn a_lost_session_starts_the_blob_again() {
 }
 
 #[tokio::test]
-async fn chunks_shrink_below_the_limit_of_a_proxy_and_grow_to_that_of_the_registry() {
+async fn q35_chunks_shrink_below_the_limit_of_a_proxy_and_grow_to_that_of_the_registry() {
     const BIG: usize = 5 << 20;
     let (content, server) = behind(|request, _| {
         let body = matches!(request.method.as_str(), "PUT" | "PATCH");
@@ -357,7 +357,7 @@ async fn a_token_that_runs_out_in_the_middle_is_replaced_and_the_body_sent_again
 }
 
 #[tokio::test]
-async fn what_passes_is_tried_again_with_a_new_session() {
+async fn q46_what_passes_is_tried_again_with_a_new_session() {
     let seen = AtomicUsize::new(0);
     let (content, server) = behind(move |request, _| match request.method.as_str() {
         "PUT" if seen.fetch_add(1, Ordering::Relaxed) < 2 => Some(error(503, "BUSY")),
@@ -370,7 +370,7 @@ async fn what_passes_is_tried_again_with_a_new_session() {
 }
 
 #[tokio::test]
-async fn an_error_behind_which_the_blob_has_landed_is_none() {
+async fn q45_an_error_behind_which_the_blob_has_landed_is_none() {
     for status in [500, 404] {
         let (content, server) = behind(move |request, content| {
             (request.method == "PUT").then(|| {
@@ -386,7 +386,7 @@ async fn an_error_behind_which_the_blob_has_landed_is_none() {
 }
 
 #[tokio::test]
-async fn a_success_that_is_not_201_is_looked_into() {
+async fn q36_a_success_that_is_not_201_is_looked_into() {
     for status in [200, 202, 204] {
         let (content, server) = behind(move |request, content| {
             (request.method == "PUT").then(|| {
@@ -525,7 +525,7 @@ async fn content_that_is_not_what_it_should_be_is_never_completed() {
 }
 
 #[tokio::test]
-async fn an_absurd_minimum_means_no_chunks() {
+async fn q35_an_absurd_minimum_means_no_chunks() {
     let (_, server) = behind(|request, content| match request.method.as_str() {
         "PUT" if request.body.len() > 100 => Some(error(413, "TOO_LARGE")),
         "POST" => Some(
