@@ -150,6 +150,16 @@ pub struct ConnectionArgs {
     )]
     #[arg(value_parser = values::duration)]
     pub retry_budget: Duration,
+    /// How long a connection may be silent before it counts as broken. There is no limit for a
+    /// transfer as a whole
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "BUNDLE_STALL_TIMEOUT",
+        default_value = "60s"
+    )]
+    #[arg(value_parser = values::stall_timeout)]
+    pub stall_timeout: Duration,
 }
 
 /// How registries are spoken to in a transfer; the same in every command that makes one.

@@ -21,6 +21,7 @@ impl ConnectionArgs {
             proxy,
             retries: self.retries,
             retry_budget: self.retry_budget,
+            stall_timeout: self.stall_timeout,
             credentials: CredentialConfig {
                 authfile: self.authfile.clone(),
                 ..CredentialConfig::default()
@@ -109,7 +110,7 @@ mod tests {
     fn the_client_is_told_what_the_arguments_say() {
         let args = args(
             " --ca-file a.pem --plain-http A.b:1 --insecure-skip-tls-verify c.d --authfile f \
-             --retries 9 --retry-budget 2m --rate-limit 1M"
+             --retries 9 --retry-budget 2m --stall-timeout 5 --rate-limit 1M"
                 .split_whitespace()
                 .fold(String::new(), |all, word| format!("{all} {word}"))
                 .as_str(),
@@ -123,6 +124,7 @@ mod tests {
         assert_eq!(config.credentials.authfile.unwrap().as_os_str(), "f");
         assert_eq!(config.retries, 9);
         assert_eq!(config.retry_budget.as_secs(), 120);
+        assert_eq!(config.stall_timeout.as_secs(), 5);
         assert_eq!(config.rate_limit.unwrap().get(), 1 << 20);
         assert_eq!(config.proxy, ProxyUse::None);
         assert!(config.credentials.explicit.is_none());

@@ -118,6 +118,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, ValueError> {
     }
 }
 
+/// A time from one second on: shorter silences are no sign of anything.
+pub(super) fn stall_timeout(text: &str) -> Result<Duration, ValueError> {
+    match duration(text)? {
+        time if time.is_zero() => Err(ValueError("one second or more".to_owned())),
+        time => Ok(time),
+    }
+}
+
 /// Bytes a second, from one byte on. `K`, `M`, `G` and `KiB`, `MiB`, `GiB` are powers of 1024, `kB`,
 /// `MB`, `GB` powers of 1000.
 pub(super) fn byte_rate(text: &str) -> Result<NonZeroU64, ValueError> {
@@ -182,6 +190,7 @@ mod tests {
         for text in ["", "s", "-1s", "1.5m", "1d", "25h", "99999999999999999999"] {
             assert!(duration(text).is_err(), "{text}");
         }
+        assert!(stall_timeout("0").is_err());
         for (text, bytes) in [
             ("1", 1),
             ("700b", 700),

@@ -12,7 +12,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::error::RegistryError;
 
 /// Answers after a throttled one until one more request may run at the same time.
-const GROWTH: u32 = 32;
+const GROWTH: u32 = 16;
 
 /// Is told when a request is going to wait before it is made again.
 pub type OnPause = Arc<dyn Fn(&Pause<'_>) + Send + Sync>;

@@ -16,7 +16,7 @@ use super::{
     media,
     pull::named_digest,
     retry,
-    transport::Answer,
+    transport::{Answer, Call},
     upload::{Upload, UploadSession},
 };
 use crate::oci::{Digest, MAX_DOCUMENT_BYTES, Repository, TagOrDigest};
@@ -247,9 +247,33 @@ impl Place {
         let call = call
             .header(CONTENT_TYPE, content_type)
             .body(Payload::Bytes(bytes.clone()));
-        let answer = transport.send(&call).await?;
+        let mut attempts = transport.attempts();
+        let mut refused_before = false;
+        loop {
+            let error = match self.put_once(&call, what, &digest, &bytes).await {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            // Damage on the way can also look like this, so it is sent once more.
+            let odd = error.code() == Some("MANIFEST_INVALID") && !refused_before;
+            refused_before |= odd;
+            if !odd {
+                attempts.pause(error, &self.host.gate).await?;
+            }
+        }
+    }
+
+    async fn put_once(
+        &self,
+        call: &Call,
+        what: &TagOrDigest,
+        digest: &Digest,
+        bytes: &Bytes,
+    ) -> Result<(), RegistryError> {
+        let transport = self.transport();
+        let answer = transport.attempt(call).await?;
         if let Some(stored) = named_digest(&answer).filter(|_| answer.status().is_success()) {
-            let ours = stored.of_same_algorithm(&bytes);
+            let ours = stored.of_same_algorithm(bytes);
             if stored != ours {
                 return Err(RegistryError::DigestMismatch {
                     asked: answer.asked,
@@ -260,7 +284,7 @@ impl Place {
         }
         match answer.status() {
             StatusCode::CREATED => Ok(()),
-            status if status.is_success() => match self.names(what, &digest).await? {
+            status if status.is_success() => match self.names(what, digest).await? {
                 true => Ok(()),
                 false => Err(answer.unexpected(format!(
                     "{status}, but the manifest is not there afterwards"
@@ -268,7 +292,7 @@ impl Place {
             },
             _ => {
                 let error = transport.error(answer).await;
-                match may_be_immutable(&error) && self.names(what, &digest).await.unwrap_or(false) {
+                match may_be_immutable(&error) && self.names(what, digest).await.unwrap_or(false) {
                     true => Ok(()),
                     false => Err(error),
                 }

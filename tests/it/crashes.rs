@@ -11,4 +11,4 @@ mod kills;
 mod output;
 mod resume;
 mod signals;
-mod world;
+pub(crate) mod world;

@@ -11,6 +11,7 @@ mod other_tools;
 mod readme;
 mod reproducible;
 mod seed_world;
+mod soak;
 mod sources;
 mod spec;
 mod support;

@@ -291,3 +291,42 @@ async fn q34_the_right_to_push_is_checked_and_nothing_is_left_behind() {
         .unwrap_err();
     assert!(failed.is_denied() && failed.code() == Some("DENIED"));
 }
+
+#[tokio::test]
+async fn q46_a_manifest_that_was_damaged_on_the_way_is_sent_again() {
+    let stored = |bytes: &[u8]| {
+        Reply::new(201).header(
+            "Docker-Content-Digest",
+            Digest::sha256_of(bytes).to_string(),
+        )
+    };
+    for first in [
+        error(400, "DIGEST_INVALID"),
+        error(400, "MANIFEST_INVALID"),
+        // It took something else, under a tag.
+        stored(b"damaged"),
+    ] {
+        let server = TestServer::start(|_| Reply::new(200).body("{}")).await;
+        server.on(
+            "PUT",
+            "/v2/a/b/manifests/1",
+            [first.clone(), stored(IMAGE.as_bytes())],
+        );
+        client(&server)
+            .put_manifest(
+                &repository(&server, "a/b"),
+                &tag("1"),
+                IMAGE_TYPE,
+                IMAGE.into(),
+            )
+            .await
+            .unwrap();
+        let puts: Vec<_> = server
+            .log()
+            .into_iter()
+            .filter(|r| r.method == "PUT")
+            .collect();
+        assert_eq!(puts.len(), 2, "{first:?}");
+        assert_eq!(puts[1].body, IMAGE.as_bytes());
+    }
+}
