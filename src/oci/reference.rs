@@ -496,11 +496,20 @@ mod tests {
     }
 
     #[test]
-    fn the_spelling_is_kept_but_does_not_make_a_difference() {
+    fn q79_the_spelling_is_kept_but_does_not_make_a_difference() {
         let short: Reference = "alpine:3".parse().unwrap();
         let long: Reference = "docker.io/library/alpine:3".parse().unwrap();
         assert_eq!(short, long);
         assert_eq!(short.as_written(), "alpine:3");
+        for host in ["docker.io", "index.docker.io", "registry-1.docker.io"] {
+            for path in ["alpine", "library/alpine"] {
+                let text = format!("{host}/{path}:3");
+                let other: Reference = text.parse().unwrap();
+                assert_eq!(other, short, "{text}");
+                assert_eq!(other.to_string(), "docker.io/library/alpine:3");
+                assert_eq!(other.as_written(), text);
+            }
+        }
     }
 
     proptest! {

@@ -110,3 +110,37 @@ fn image() -> Reply {
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|n| (n % 251) as u8).collect()
 }
+
+/// Each behaviour of docs/registries.md has a test that begins with its number, or a line in a test
+/// file that says why it needs none.
+#[test]
+fn every_behaviour_of_registries_has_a_test_or_a_reason() {
+    fn sources(directory: &std::path::Path, all: &mut String) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, all);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                all.push_str(&std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/registries.md")).unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| "));
+    let numbers: Vec<u32> = rows
+        .filter_map(|row| row.split(' ').next()?.parse().ok())
+        .collect();
+    assert_eq!(numbers, (1..=85).collect::<Vec<_>>());
+    let mut all = String::new();
+    for directory in ["src", "tests"] {
+        sources(&root.join(directory), &mut all);
+    }
+    let without: Vec<_> = numbers
+        .iter()
+        .filter(|n| {
+            !all.contains(&format!("fn q{n:02}_")) && !all.contains(&format!("//! q{n:02}: "))
+        })
+        .collect();
+    assert!(without.is_empty(), "without a test: {without:?}");
+}

@@ -10,6 +10,7 @@ mod handoff;
 mod other_tools;
 mod readme;
 mod reproducible;
+mod requests;
 mod seed_world;
 mod soak;
 mod sources;

@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 #[test]
-fn from_the_real_names_to_a_gap_in_which_nothing_else_is_spoken_to() {
+fn q85_from_the_real_names_to_a_gap_in_which_nothing_else_is_spoken_to() {
     require!("docker-registry", "htpasswd", "nft", "root", "helm3");
     let outside = NetNs::new();
     let ca = TestCa::new();

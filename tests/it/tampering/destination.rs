@@ -268,7 +268,7 @@ fn a_tag_whose_digest_the_registry_does_not_tell_properly_is_not_taken_for_a_new
 }
 
 #[test]
-fn two_images_do_not_get_one_name() {
+fn q80_two_images_do_not_get_one_name() {
     let bench = Bench::new();
     let two = manifest(CONFIG, &[b"second"]);
     let one = manifest(CONFIG, &[CONTENT]);
