@@ -251,3 +251,25 @@ async fn answers_that_make_no_sense_are_refused() {
     assert!(failed.is_not_found());
     assert_eq!(ranges(&server).len(), 1);
 }
+
+#[tokio::test]
+async fn q50_bytes_are_asked_for_as_they_are_and_encoded_ones_refused() {
+    let server = serving(|_, request, bytes| good(request, bytes)).await;
+    read(&server, 0..1000).await.unwrap();
+    for request in server.log() {
+        assert_eq!(request.header("accept-encoding"), Some("identity"));
+    }
+    let gzip = |_: usize, _: &Recorded, bytes: &[u8]| {
+        let reply = Reply::new(200).header("Content-Encoding", "gzip");
+        reply.body(bytes)
+    };
+    let server = serving(gzip).await;
+    let failed = read(&server, 0..1000).await.unwrap_err();
+    assert!(failed.to_string().contains("encoded as `gzip`"), "{failed}");
+    let encoded = image().header("Content-Encoding", "gzip");
+    server.on("GET", "/v2/a/b/manifests/1", [encoded]);
+    let pulled = client(&server)
+        .manifest(&repository(&server, "a/b"), &tag("1"))
+        .await;
+    assert!(pulled.unwrap_err().to_string().contains("encoded"));
+}
