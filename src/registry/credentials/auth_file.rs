@@ -1,4 +1,5 @@
-//! Docker's `config.json` and the containers tools' `auth.json`, which share a format.
+//! Docker's `config.json` and the containers tools' `auth.json`, which share a format; the older
+//! `.dockercfg`, which is only its inner part; and the Secrets in which Kubernetes carries both.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -7,8 +8,9 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Credential, CredentialError};
+use super::{Credential, CredentialError, kubernetes, pattern::HostPattern};
 use crate::registry::{Secret, config::normal_host};
 
 /// Largest credentials file that is read, in bytes.
@@ -19,10 +21,21 @@ pub(crate) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 pub(crate) const TOKEN_USER: &str = "<token>";
 
 /// One file of credentials, its keys normalised to `HOST[/PATH]`.
+#[derive(Default)]
 pub(crate) struct AuthFile {
     auths: BTreeMap<String, Credential>,
+    /// The more exact first.
+    patterns: Vec<PatternEntry>,
     helpers: BTreeMap<String, String>,
     store: Option<String>,
+}
+
+/// An entry for all hosts of one pattern.
+struct PatternEntry {
+    host: HostPattern,
+    /// May be empty.
+    path: String,
+    credential: Credential,
 }
 
 /// What a file says about a repository.
@@ -89,41 +102,62 @@ impl AuthFile {
         };
         // Docker creates empty files; they hold nothing.
         if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self {
-                auths: BTreeMap::new(),
-                helpers: BTreeMap::new(),
-                store: None,
-            });
+            return Ok(Self::default());
         }
+        let inner = kubernetes::unwrap(bytes).map_err(wrong)?;
+        let bytes = inner.as_ref().map_or(bytes, |inner| inner.as_slice());
         // serde's own message may quote the content, which is secret.
-        let document: Document = serde_json::from_slice(bytes).map_err(|e| {
+        let unread = |e: serde_json::Error| {
             wrong(format!(
                 "not JSON of the expected form (line {}, column {})",
                 e.line(),
                 e.column()
             ))
-        })?;
-        let mut auths = BTreeMap::new();
-        for (key, entry) in document.auths.unwrap_or_default() {
-            let credential = entry
-                .credential()
-                .map_err(|detail| wrong(format!("entry `{}`: {detail}", clip(&key))))?;
-            if let Some(credential) = credential {
-                auths.insert(normal_key(&key), credential);
-            }
-        }
+        };
+        let document: Document = serde_json::from_slice(bytes).map_err(unread)?;
+        let auths = match document.auths {
+            Some(auths) => auths,
+            None => old_entries(serde_json::from_slice(bytes).map_err(unread)?),
+        };
         let helpers = document.cred_helpers.unwrap_or_default();
-        Ok(Self {
-            auths,
+        let mut file = Self {
             helpers: helpers
                 .into_iter()
                 .map(|(key, name)| (normal_key(&key), name))
                 .collect(),
             store: document.creds_store.filter(|name| !name.is_empty()),
-        })
+            ..Self::default()
+        };
+        for (key, entry) in auths {
+            let credential = entry
+                .credential()
+                .map_err(|detail| wrong(format!("entry `{}`: {detail}", clip(&key))))?;
+            if let Some(credential) = credential {
+                file.add(normal_key(&key), credential);
+            }
+        }
+        let length = |entry: &PatternEntry| (entry.path.len(), entry.host.exactness());
+        file.patterns
+            .sort_by(|one, other| length(other).cmp(&length(one)));
+        Ok(file)
     }
 
-    /// What this file says about a repository; the longest prefix of `host/path` decides.
+    fn add(&mut self, key: String, credential: Credential) {
+        let (host, path) = key.split_once('/').unwrap_or((&key, ""));
+        match HostPattern::parse(host) {
+            Some(host) => self.patterns.push(PatternEntry {
+                host,
+                path: path.to_owned(),
+                credential,
+            }),
+            None => {
+                self.auths.insert(key, credential);
+            }
+        }
+    }
+
+    /// What this file says about a repository. The longest prefix of `host/path` decides, then the
+    /// most exact pattern.
     pub(crate) fn find(&self, host: &str, path: &str) -> Found {
         let mut key = match path {
             "" => host.to_owned(),
@@ -148,6 +182,10 @@ impl AuthFile {
                 None => break,
             }
         }
+        let pattern = self.patterns.iter().find(|p| p.is_for(host, path));
+        if let Some(entry) = pattern {
+            return Found::Credential(entry.credential.clone());
+        }
         match &self.store {
             Some(name) => Found::Helper {
                 name: name.clone(),
@@ -156,6 +194,39 @@ impl AuthFile {
             None => Found::Nothing,
         }
     }
+}
+
+impl PatternEntry {
+    fn is_for(&self, host: &str, path: &str) -> bool {
+        let below = path.strip_prefix(self.path.as_str());
+        let path_fits =
+            |rest: &str| self.path.is_empty() || rest.is_empty() || rest.starts_with('/');
+        below.is_some_and(path_fits) && self.host.matches(host)
+    }
+}
+
+/// The entries of a `.dockercfg`, which has no `auths` around them. In any other file, members of
+/// other forms stand there.
+fn old_entries(document: BTreeMap<String, Value>) -> BTreeMap<String, Entry> {
+    let entry = |value: Value| {
+        let holds = |name| value.get(name).is_some_and(Value::is_string);
+        let is_one = holds("auth") || (holds("username") && holds("password"));
+        is_one.then(|| serde_json::from_value(value).ok()).flatten()
+    };
+    let entries = document.into_iter();
+    entries
+        .filter_map(|(key, value)| Some((key, entry(value)?)))
+        .collect()
+}
+
+/// Why a document cannot be written to as Docker's file, if it cannot.
+pub(crate) fn read_only_form(document: &serde_json::Map<String, Value>) -> Option<&'static str> {
+    if document.get("kind").is_some_and(Value::is_string) {
+        return Some("a Kubernetes object");
+    }
+    let entries = || document.clone().into_iter().collect();
+    let is_old = !document.contains_key("auths") && !old_entries(entries()).is_empty();
+    is_old.then_some("of the old form `.dockercfg`")
 }
 
 impl Entry {
@@ -236,6 +307,8 @@ fn clip(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn find(text: &str, host: &str, path: &str) -> Found {
@@ -251,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_path_prefix_wins() {
+    fn q12_the_longest_path_prefix_wins() {
         let text = r#"{"auths":{
             "quay.io":{"username":"host","password":"1"},
             "quay.io/org":{"username":"org","password":"2"},
@@ -264,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn docker_hub_has_many_names() {
+    fn q12_docker_hub_has_many_names() {
         for key in [
             "https://index.docker.io/v1/",
             "docker.io",
@@ -282,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn passwords_survive_whatever_is_in_them() {
+    fn q13_passwords_survive_whatever_is_in_them() {
         use base64::prelude::*;
         for password in ["a:b", "$x+y", "ä€", "", "robot$p+q:%40"] {
             let auth = BASE64_STANDARD.encode(format!("robot$proj+x:{password}"));
@@ -294,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_told_from_passwords() {
+    fn q09_tokens_are_told_from_passwords() {
         let token = Secret::new("t");
         for (entry, expected) in [
             (
@@ -310,6 +383,47 @@ mod tests {
             let text = format!(r#"{{"auths":{{"h.io":{entry}}}}}"#);
             assert_eq!(find(&text, "h.io", "a"), Found::Credential(expected));
         }
+    }
+
+    #[test]
+    fn q12_the_most_exact_key_wins() {
+        let text = r#"{"auths":{
+            "*.example.com":{"username":"any","password":"1"},
+            "https://*.example.com/v1/":{"username":"any","password":"1"},
+            "*.example.com/org":{"username":"org","password":"2"},
+            "*.Example.com/org/app":{"username":"app","password":"3"},
+            "reg*.example.com":{"username":"reg","password":"4"},
+            "r.example.com":{"username":"exact","password":"5"},
+            "*.example.com:5000":{"username":"port","password":"6"}},
+            "credsStore":"s"}"#;
+        assert_eq!(find(text, "a.example.com", "x/y"), basic("any", "1"));
+        assert_eq!(find(text, "a.example.com", ""), basic("any", "1"));
+        assert_eq!(find(text, "a.example.com", "org/x"), basic("org", "2"));
+        assert_eq!(find(text, "a.example.com", "organism"), basic("any", "1"));
+        assert_eq!(find(text, "a.example.com", "org/app"), basic("app", "3"));
+        assert_eq!(find(text, "reg1.example.com", "x"), basic("reg", "4"));
+        assert_eq!(find(text, "r.example.com", "org/app"), basic("exact", "5"));
+        assert_eq!(find(text, "a.example.com:5000", "x"), basic("port", "6"));
+        for other in ["example.com", "a.b.example.com", "a.example.com:5001"] {
+            let found = find(text, other, "x");
+            assert!(matches!(found, Found::Helper { .. }), "{other}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn q12_secrets_of_kubernetes_and_old_files_are_read() {
+        let old = r#"{"https://h.io/v1/":{"auth":"dTpwOnc=","email":"a@b.c"}}"#;
+        let new = format!(r#"{{"auths":{old}}}"#);
+        for text in [
+            old.to_owned(),
+            format!("kind: Secret\nstringData: {{.dockercfg: '{old}'}}\n"),
+            format!("kind: Secret\nstringData: {{.dockerconfigjson: '{new}'}}\n"),
+        ] {
+            assert_eq!(find(&text, "h.io", "a/b"), basic("u", "p:w"), "{text}");
+            assert_eq!(find(&text, "i.io", "a/b"), Found::Nothing, "{text}");
+        }
+        let settings = r#"{"HttpHeaders":{"auth":7},"proxies":{"default":{}},"detachKeys":"x"}"#;
+        assert_eq!(find(settings, "h.io", "a"), Found::Nothing);
     }
 
     #[test]
@@ -337,11 +451,34 @@ mod tests {
             r#"{"auths":{"h.io":{"auth":"hunter2!"}}}"#,
             r#"{"auths":{"h.io":{"auth":"aHVudGVyMg=="}}}"#,
             r#"{"auths":{"h.io":{"password":["hunter2"]}}}"#,
+            r#"{"h.io":{"auth":"hunter2!"}}"#,
+            r#"{"kind":"Secret","stringData":{".dockerconfigjson":"hunter2"}}"#,
+            "hunter2",
         ] {
             let error = AuthFile::parse(Path::new("f"), text.as_bytes())
                 .err()
                 .unwrap();
             assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_file_is_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = AuthFile::parse(Path::new("f"), &bytes);
+        }
+
+        #[test]
+        fn an_entry_is_found_under_its_own_key(
+            host in "[a-z]{1,5}(\\.[a-z*?]{1,5}){0,3}(:[0-9]{1,5})?", path in "(/[a-z]{1,3}){0,3}",
+            entry in "[ -~]{0,20}",
+        ) {
+            let auth = base64::prelude::BASE64_STANDARD.encode(format!("u:{entry}"));
+            let document = serde_json::json!({"auths": {format!("{host}{path}"): {"auth": auth}}});
+            let text = document.to_string();
+            let path = path.trim_start_matches('/');
+            // The host stands for itself, also where it is a pattern.
+            prop_assert_eq!(find(&text, &normal_key(&host), path), basic("u", &entry));
         }
     }
 }
