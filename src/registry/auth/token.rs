@@ -218,6 +218,7 @@ impl TokenRequest<'_> {
             method: Method::GET,
             what: format!("token for {}", self.scopes),
             origin: origin::show(url),
+            pushes_to: None,
         }
     }
 
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_lives_a_minute_at_least_whatever_its_service_says() {
+    fn q02_a_token_lives_a_minute_at_least_whatever_its_service_says() {
         for json in [
             r#"{"token":"t"}"#,
             r#"{"access_token":"t","token":""}"#,
