@@ -16,6 +16,7 @@ mod download;
 mod error;
 mod host;
 mod http;
+mod link;
 pub mod login;
 mod media;
 mod origin;
