@@ -10,7 +10,7 @@ use super::*;
 use crate::registry::{ConnectionFault, Credential, RegistryError, Secret, test_registry::error};
 
 /// A server configuration for 127.0.0.1 and localhost, and a file with the authority behind it.
-fn certified() -> (Arc<ServerConfig>, tempfile::NamedTempFile) {
+pub(super) fn certified() -> (Arc<ServerConfig>, tempfile::NamedTempFile) {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
