@@ -133,7 +133,8 @@ pub struct ConnectionArgs {
     /// Do not check the TLS certificate of this host; may be repeated
     #[arg(long, value_name = "HOST[:PORT]", value_parser = values::host)]
     pub insecure_skip_tls_verify: Vec<String>,
-    /// Keep credentials in this file, in Docker's format, and nowhere else
+    /// Keep credentials in this file, in Docker's format, and nowhere else; a Kubernetes pull secret
+    /// can be read, too
     #[arg(long, value_name = "FILE", env = "BUNDLE_AUTHFILE")]
     pub authfile: Option<PathBuf>,
     /// How often one request is attempted before it counts as failed

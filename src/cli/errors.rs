@@ -265,6 +265,7 @@ mod tests {
             method: reqwest::Method::GET,
             what: "x".to_owned(),
             origin: "https://a.b".to_owned(),
+            pushes_to: None,
         };
         let ignored = RegistryError::RangeIgnored {
             asked: Box::new(asked),

@@ -222,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn basic_credentials_survive_special_characters() {
+    fn q13_basic_credentials_survive_special_characters() {
         let header = basic_header("robot$proj+x", &Secret::new("p:ä$+%")).unwrap();
         let encoded = header.to_str().unwrap().strip_prefix("Basic ").unwrap();
         let decoded = BASE64_STANDARD.decode(encoded).unwrap();

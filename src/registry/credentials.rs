@@ -7,6 +7,8 @@
 
 pub(crate) mod auth_file;
 pub(crate) mod helper;
+mod kubernetes;
+mod pattern;
 
 use std::{
     collections::HashMap,
@@ -102,8 +104,8 @@ impl CredentialError {
 
 /// A helper and the server name it was asked for.
 type HelperKey = (String, String);
-/// What a helper said; asked once.
-type HelperAnswer = Arc<OnceCell<Option<Credential>>>;
+/// What a helper said, or why it failed; asked once.
+type HelperAnswer = Arc<OnceCell<Result<Option<Credential>, String>>>;
 
 /// Finds credentials; reads each file and asks each helper at most once.
 pub(crate) struct CredentialStore {
@@ -164,8 +166,17 @@ impl CredentialStore {
             let key = (name.clone(), server.clone());
             answers.entry(key).or_default().clone()
         };
-        let ask = || async { Helper::new(&name, &self.environment)?.get(&server).await };
-        answer.get_or_try_init(ask).await.cloned()
+        let ask = || async {
+            let asked = async { Helper::new(&name, &self.environment)?.get(&server).await };
+            asked.await.map_err(|error| match error {
+                CredentialError::Helper { detail, .. } => detail,
+                other => other.to_string(),
+            })
+        };
+        let answer = answer.get_or_init(ask).await;
+        answer
+            .clone()
+            .map_err(|detail| helper::failed(&name, detail))
     }
 
     async fn read_files(&self) -> Result<Vec<AuthFile>, CredentialError> {
@@ -260,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_source_that_knows_the_host_wins() {
+    async fn q12_the_first_source_that_knows_the_host_wins() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
         write(&at("run/containers/auth.json"), &file_for("run.io", "run"));
@@ -343,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn docker_auth_config_is_read_from_the_variable() {
+    async fn q12_docker_auth_config_is_read_from_the_variable() {
         let text = file_for("ci.io", "ci");
         let config = CredentialConfig {
             environment: Environment::fixed([("DOCKER_AUTH_CONFIG", &text)]),
@@ -354,7 +365,7 @@ mod tests {
 
     #[cfg(unix)]
     #[tokio::test]
-    async fn a_helper_is_asked_once_for_its_host_and_the_store_for_all_others() {
+    async fn q12_a_helper_is_asked_once_for_its_host_and_the_store_for_all_others() {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().unwrap();
         let bin = directory.path().join("bin");
@@ -372,7 +383,7 @@ mod tests {
         };
         script(
             "one",
-            r#"echo "{\"ServerURL\":\"$server\",\"Username\":\"<token>\",\"Secret\":\"idt\"}""#,
+            r#"sleep 0.2; echo "{\"ServerURL\":\"$server\",\"Username\":\"<token>\",\"Secret\":\"idt\"}""#,
         );
         script(
             "store",
@@ -386,13 +397,21 @@ mod tests {
             environment: Environment::fixed([("PATH", bin.to_str().unwrap())]),
             ..CredentialConfig::default()
         };
-        let store = CredentialStore::new(config);
-        for _ in 0..2 {
-            assert_eq!(
-                store.find("one.io", "a/b").await.unwrap(),
-                Some(Credential::IdentityToken(Secret::new("idt")))
-            );
-            assert_eq!(store.find("docker.io", "library/a").await.unwrap(), None);
+        let store = Arc::new(CredentialStore::new(config));
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..8 {
+            let store = store.clone();
+            tasks.spawn(async move {
+                assert_eq!(
+                    store.find("one.io", &format!("a/{n}")).await.unwrap(),
+                    Some(Credential::IdentityToken(Secret::new("idt")))
+                );
+                assert_eq!(store.find("docker.io", "library/a").await.unwrap(), None);
+                store.find("sick.io", "a").await.unwrap_err();
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
         }
         for (host, expected) in [("sick.io", "exit status: 3"), ("gone.io", "not found")] {
             let error = store.find(host, "a").await.unwrap_err().to_string();
@@ -404,6 +423,7 @@ mod tests {
         let log = fs::read_to_string(log).unwrap();
         let calls: Vec<_> = log.lines().map(|l| l.rsplit('/').next().unwrap()).collect();
         assert_eq!(log.matches("one get one.io").count(), 1, "{calls:?}");
+        assert_eq!(log.matches("sick get sick.io").count(), 1, "{calls:?}");
         assert_eq!(
             log.matches("store get https://index.docker.io/v1/").count(),
             1,

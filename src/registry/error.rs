@@ -4,7 +4,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 
 use reqwest::{Method, StatusCode};
 
-use super::{credentials::CredentialError, host::DOCKER_HUB_API};
+use super::{advice, credentials::CredentialError, host::DOCKER_HUB_API};
 use crate::oci::Digest;
 
 /// Why an address is not asked: its user did not permit plain HTTP.
@@ -26,6 +26,8 @@ pub struct Asked {
     pub origin: String,
     /// How often it was asked, where that was more than once; otherwise zero.
     pub attempts: u32,
+    /// The path of the repository there that was to be written, if one was.
+    pub pushes_to: Option<String>,
 }
 
 impl Asked {
@@ -35,6 +37,14 @@ impl Asked {
             Some((_, DOCKER_HUB_API)) => "docker.io",
             Some((_, host)) => host,
             None => &self.origin,
+        }
+    }
+
+    /// What to do about a refusal.
+    fn refused(&self) -> String {
+        match &self.pushes_to {
+            Some(path) => advice::push_refused(self.registry(), path),
+            None => advice::pull_refused(self.registry()),
         }
     }
 }
@@ -54,16 +64,23 @@ impl fmt::Display for Asked {
 pub struct ServerMessage {
     /// The code, for example `MANIFEST_UNKNOWN` (distribution specification, "Error Codes").
     pub code: Option<String>,
-    /// The message, at most 300 characters, control characters replaced.
+    /// The message. All three together have at most 300 characters, control characters replaced.
     pub message: Option<String>,
+    /// What the registry adds to that, as JSON where it is not a text.
+    pub detail: Option<String>,
 }
 
 impl fmt::Display for ServerMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.code, &self.message) {
-            (Some(code), Some(message)) => write!(f, ": {code}: {message}"),
-            (Some(one), None) | (None, Some(one)) => write!(f, ": {one}"),
-            (None, None) => Ok(()),
+        for part in [&self.code, &self.message].into_iter().flatten() {
+            write!(f, ": {part}")?;
+        }
+        match &self.detail {
+            Some(detail) if self.code.is_none() && self.message.is_none() => {
+                write!(f, ": {detail}")
+            }
+            Some(detail) => write!(f, " ({detail})"),
+            None => Ok(()),
         }
     }
 }
@@ -438,19 +455,8 @@ fn status_hint(asked: &Asked, status: StatusCode, server: &ServerMessage) -> Opt
         (400, _) if message.contains("urls") => {
             "layers with URLs are refused: permit them with `validation.manifests.urls.allow` (Distribution)"
         }
-        (401, _) => {
-            return Some(format!(
-                "not found or not permitted: check the name, log in (`bundle login {}`), and on registries with \
-                 projects (Harbor, Quay, Artifactory) that the project exists",
-                asked.registry()
-            ));
-        }
-        (403, _) => {
-            "the credentials do not permit this; the project or repository may have to be created first"
-        }
-        (404, "NAME_UNKNOWN") => {
-            "the repository does not exist; some registries want it created first"
-        }
+        // The same thing has another of these on each registry.
+        (401 | 403, _) | (404, "NAME_UNKNOWN" | "NOT_FOUND") => return Some(asked.refused()),
         (412, _) => "the tag may be immutable",
         (413, _) => {
             "a proxy in front of the registry limits the size of requests (nginx: client_max_body_size)"
@@ -483,18 +489,20 @@ mod tests {
                 what: "manifest `quay.io/a/b:1`".to_owned(),
                 origin: "https://quay.io".to_owned(),
                 attempts: 0,
+                pushes_to: None,
             }),
             status: StatusCode::NOT_FOUND,
             server: Box::new(ServerMessage {
                 code: Some("MANIFEST_UNKNOWN".to_owned()),
                 message: Some("manifest unknown".to_owned()),
+                detail: Some(r#"{"Tag":"1"}"#.to_owned()),
             }),
             retry_after: None,
         };
         assert!(error.is_not_found());
         assert_eq!(
             error.to_string(),
-            "GET manifest `quay.io/a/b:1` at https://quay.io: 404 Not Found: MANIFEST_UNKNOWN: manifest unknown"
+            "GET manifest `quay.io/a/b:1` at https://quay.io: 404 Not Found: MANIFEST_UNKNOWN: manifest unknown ({\"Tag\":\"1\"})"
         );
     }
 }

@@ -13,7 +13,7 @@ use super::{
     Client, ClientConfig, Credential, CredentialError, RegistryError, Secret,
     config::{CredentialConfig, normal_host},
     credentials::{
-        auth_file::{helper_key, normal_key},
+        auth_file::{helper_key, normal_key, read_only_form},
         docker_config_file,
         helper::Helper,
     },
@@ -134,7 +134,15 @@ impl Store {
             Map::new()
         } else {
             match serde_json::from_slice(&text) {
-                Ok(Value::Object(document)) => document,
+                Ok(Value::Object(document)) => match read_only_form(&document) {
+                    None => document,
+                    Some(form) => {
+                        return Err(CredentialError::Format {
+                            path,
+                            detail: format!("{form}, which is only read; it is left as it is"),
+                        });
+                    }
+                },
                 _ => {
                     return Err(CredentialError::Format {
                         path,
@@ -415,7 +423,13 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_is_not_understood_is_left_alone() {
         let server = basic_registry().await;
-        for text in ["[]", "{\"auths\": 3}", "not json"] {
+        for text in [
+            "[]",
+            "{\"auths\": 3}",
+            "not json",
+            r#"{"kind": "Secret", "data": {}}"#,
+            r#"{"h.io": {"auth": "dTpwOnc="}}"#,
+        ] {
             let directory = tempfile::tempdir().unwrap();
             let file = directory.path().join("config.json");
             fs::write(&file, text).unwrap();

@@ -1,6 +1,7 @@
 //! What an answer is: media types of manifests, and the words of error bodies.
 
 use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
 
 use super::error::ServerMessage;
 use crate::oci::media_type;
@@ -15,6 +16,8 @@ pub(crate) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
     application/vnd.docker.distribution.manifest.v1+prettyjws;q=0.5, \
     application/vnd.docker.distribution.manifest.v1+json;q=0.5, */*;q=0.1";
 
+/// Longest error code that is shown, in characters.
+const MAX_CODE: usize = 60;
 /// Longest text of a server that is shown, in characters.
 const MAX_MESSAGE: usize = 300;
 
@@ -131,44 +134,65 @@ pub(crate) fn looks_like_html(bytes: &[u8]) -> bool {
 }
 
 /// The first of the errors in an error body (distribution specification, "Error Codes"), or the
-/// other forms that registries and token services use.
+/// other forms that registries and token services use. At most 300 characters in all.
 pub(crate) fn server_message(bytes: &[u8]) -> ServerMessage {
+    let only = |message: String| ServerMessage {
+        message: (!message.is_empty()).then_some(message),
+        ..ServerMessage::default()
+    };
     if looks_like_html(bytes) {
-        return ServerMessage {
-            code: None,
-            message: Some("(an HTML page)".to_owned()),
-        };
+        return only("(an HTML page)".to_owned());
     }
-    match serde_json::from_slice::<serde_json::Value>(bytes) {
-        Ok(value) => {
-            let first = value.get("errors").and_then(|e| e.get(0)).unwrap_or(&value);
-            let text = |names: &[&str]| {
-                let found = names.iter().find_map(|n| first.get(*n)?.as_str());
-                found.filter(|t| !t.is_empty()).map(clip)
-            };
-            ServerMessage {
-                code: text(&["code"]),
-                message: text(&["message", "details", "error_description", "error", "detail"]),
-            }
-        }
-        Err(_) => {
-            let text = clip(String::from_utf8_lossy(bytes).trim());
-            ServerMessage {
-                code: None,
-                message: (!text.is_empty()).then_some(text),
-            }
-        }
+    let Ok(value) = serde_json::from_slice::<Value>(bytes) else {
+        return only(clip(String::from_utf8_lossy(bytes).trim()));
+    };
+    let first = value.get("errors").and_then(|e| e.get(0)).unwrap_or(&value);
+    let text = |names: &[&str]| {
+        let found = names.iter().find_map(|n| first.get(*n)?.as_str());
+        found.filter(|t| !t.is_empty()).map(str::to_owned)
+    };
+    let mut left = MAX_MESSAGE;
+    let mut part = |text: String, most: usize| {
+        let clipped = clip_to(&text, most.min(left));
+        left -= clipped.chars().count();
+        (!clipped.is_empty()).then_some(clipped)
+    };
+    let code = text(&["code"]).and_then(|code| part(code, MAX_CODE));
+    let message = text(&["message", "details", "error_description", "error"]);
+    let detail = first.get("detail").and_then(detail);
+    let detail = detail.filter(|detail| Some(detail) != message.as_ref());
+    ServerMessage {
+        code,
+        message: message.and_then(|message| part(message, MAX_MESSAGE)),
+        detail: detail.and_then(|detail| part(detail, MAX_MESSAGE)),
+    }
+}
+
+/// What an error says in detail, where that is something.
+fn detail(value: &Value) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => (!text.is_empty()).then(|| text.clone()),
+        Value::Object(members) if members.is_empty() => None,
+        Value::Array(items) if items.is_empty() => None,
+        other => Some(other.to_string()),
     }
 }
 
 /// Foreign text, short and on one line.
 pub(crate) fn clip(text: &str) -> String {
+    clip_to(text, MAX_MESSAGE)
+}
+
+fn clip_to(text: &str, most: usize) -> String {
     let clean = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(MAX_MESSAGE).map(clean).collect()
+    text.chars().take(most).map(clean).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const INDEX: &[u8] = br#"{"schemaVersion":2,"manifests":[]}"#;
@@ -249,6 +273,19 @@ mod tests {
             ": DENIED: no way"
         );
         assert_eq!(
+            read(r#"{"errors":[{"code":"DENIED","message":"no","detail":[{"Name":"a\tb"}]}]}"#),
+            r#": DENIED: no ([{"Name":"a\tb"}])"#
+        );
+        assert_eq!(
+            read(r#"{"errors":[{"code":"DENIED","detail":"say\u0007 it"},{"code":"X"}]}"#),
+            ": DENIED (say  it)"
+        );
+        assert_eq!(
+            read(r#"{"errors":[{"code":"D","message":"same","detail":"same"}]}"#),
+            ": D: same"
+        );
+        assert_eq!(read(r#"{"detail":"not found"}"#), ": not found");
+        assert_eq!(
             read(r#"{"details":"incorrect username or password"}"#),
             ": incorrect username or password"
         );
@@ -256,5 +293,23 @@ mod tests {
         assert_eq!(read("plain"), ": plain");
         assert_eq!(read(""), "");
         assert!(read(&"x".repeat(10_000)).len() < 310);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_says_is_short_and_on_one_line(
+            code in ".{0,400}", message in ".{0,400}", detail in ".{0,400}", cut in 0..2000_usize,
+        ) {
+            let error = serde_json::json!({"code": code, "message": message, "detail": [detail]});
+            let mut body = serde_json::json!({"errors": [error]}).to_string().into_bytes();
+            for _ in 0..2 {
+                let said = server_message(&body);
+                let parts = [&said.code, &said.message, &said.detail];
+                let all: String = parts.into_iter().flatten().map(String::as_str).collect();
+                prop_assert!(all.chars().count() <= MAX_MESSAGE);
+                prop_assert!(!all.contains(char::is_control));
+                body.truncate(cut);
+            }
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! is read without a cap or waited for without a limit; what fails for a moment is tried again,
 //! and what the user must know is in the error.
 
+mod advice;
 mod auth;
 mod blob;
 mod body;
@@ -16,6 +17,7 @@ mod error;
 mod gate;
 mod host;
 mod http;
+mod link;
 pub mod login;
 mod media;
 mod origin;

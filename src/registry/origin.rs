@@ -54,6 +54,20 @@ pub(crate) fn host_port(url: &Url) -> String {
     }
 }
 
+/// The address that a server means which was asked with `https` and names itself with `http`: a
+/// proxy in front of it ends TLS and does not tell it so. Scheme and port are those of `asked`, for
+/// its own may be missing or be those inside. `None` for every other address.
+pub(crate) fn behind_tls_proxy(asked: &Url, named: &Url) -> Option<Url> {
+    let itself = asked.scheme() == "https" && named.scheme() == "http";
+    if !itself || asked.host() != named.host() {
+        return None;
+    }
+    let mut outer = named.clone();
+    outer.set_scheme(asked.scheme()).ok()?;
+    outer.set_port(asked.port()).ok()?;
+    Some(outer)
+}
+
 /// Judges an address that the server at `from` names; the error says why it is refused.
 pub(crate) fn check_target(
     from: &Url,
@@ -123,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn redirects_may_leave_the_host_but_not_https() {
+    fn q20_redirects_may_leave_the_host_but_not_https() {
         for target in [
             "https://cdn.example/x?sig=1",
             "/y",
@@ -164,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_realm_is_never_less_protected_than_its_registry() {
+    fn q15_a_realm_is_never_less_protected_than_its_registry() {
         assert!(check(
             "https://quay.io/",
             "https://auth.quay.io/token",
@@ -204,6 +218,49 @@ mod tests {
     }
 
     #[test]
+    fn q25_a_registry_that_does_not_know_of_its_tls_is_asked_where_it_was() {
+        let url = |text| Url::parse(text).unwrap();
+        for (asked, named, meant) in [
+            (
+                "https://a.io/v2/",
+                "http://a.io/u?_s=a%2Bb",
+                "https://a.io/u?_s=a%2Bb",
+            ),
+            ("https://a.io/v2/", "http://a.io:5000/u", "https://a.io/u"),
+            ("https://a.io/v2/", "http://A.io:443/u", "https://a.io/u"),
+            ("https://a.io:8443/", "http://a.io/u", "https://a.io:8443/u"),
+            (
+                "https://a.io:8443/",
+                "http://a.io:8443/u",
+                "https://a.io:8443/u",
+            ),
+            (
+                "https://[::1]:8443/",
+                "http://[::1]/u",
+                "https://[::1]:8443/u",
+            ),
+        ] {
+            let (asked, named) = (url(asked), url(named));
+            let outer = behind_tls_proxy(&asked, &named).unwrap();
+            assert_eq!(outer.as_str(), meant);
+            assert!(same_origin(&outer, &asked));
+        }
+        for (asked, named) in [
+            ("https://a.io/", "http://b.io/u"),
+            ("https://a.io/", "http://a.io.b.io/u"),
+            ("https://a.io/", "https://a.io:444/u"),
+            ("http://a.io/", "http://a.io:5000/u"),
+            ("http://a.io/", "https://a.io/u"),
+        ] {
+            assert_eq!(behind_tls_proxy(&url(asked), &url(named)), None, "{named}");
+        }
+        // A user name in the address is still there to be refused.
+        let from = url("https://a.io/");
+        let outer = behind_tls_proxy(&from, &url("http://u:p@a.io/u")).unwrap();
+        assert!(check_target(&from, &outer, Purpose::Upload, &[]).is_err());
+    }
+
+    #[test]
     fn loopback_is_recognised_however_it_is_written() {
         for host in [
             "localhost",
@@ -227,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_has_an_effective_port() {
+    fn q23_an_origin_has_an_effective_port() {
         let url = |text| Url::parse(text).unwrap();
         assert!(same_origin(
             &url("https://a.io/x"),

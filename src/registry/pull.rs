@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use reqwest::{
-    Method, StatusCode, Url,
-    header::{ACCEPT, CONTENT_TYPE, HeaderValue, LINK},
+    Method, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, HeaderValue},
 };
 use serde::Deserialize;
 
@@ -12,7 +12,6 @@ use super::{
     auth::scope::Scopes,
     error::RegistryError,
     media::{self, Unfit},
-    origin,
     transport::{Answer, Call},
 };
 use crate::oci::{Digest, MAX_DOCUMENT_BYTES, Repository, TagOrDigest};
@@ -249,16 +248,12 @@ impl Place {
             let page = list.tags.unwrap_or_default();
             let empty = page.is_empty();
             tags.extend(page.into_iter().take(limit - tags.len()));
-            let next = next_page(&answer);
-            match next {
-                Some(next) if tags.len() < limit && !empty => {
-                    if !origin::same_origin(&call.url, &next) {
-                        return Err(answer
-                            .unexpected(format!("its next page is at {}", origin::show(&next))));
-                    }
-                    call.url = next;
-                }
-                _ => break,
+            if empty || tags.len() == limit {
+                break;
+            }
+            match answer.next_page(&call.url)? {
+                Some(next) => call.url = next,
+                None => break,
             }
         }
         Ok(tags)
@@ -268,14 +263,4 @@ impl Place {
 /// The digest in `Docker-Content-Digest`, if it is one that can be computed.
 pub(super) fn named_digest(answer: &Answer) -> Option<Digest> {
     answer.header(CONTENT_DIGEST)?.trim().parse().ok()
-}
-
-/// The address in `Link: <...>; rel="next"` (RFC 8288).
-pub(super) fn next_page(answer: &Answer) -> Option<Url> {
-    let link = answer.header(LINK.as_str())?;
-    let (address, parameters) = link.trim().strip_prefix('<')?.split_once('>')?;
-    let next = parameters
-        .split(';')
-        .any(|p| matches!(p.trim(), "rel=\"next\"" | "rel=next"));
-    next.then(|| answer.url().join(address).ok()).flatten()
 }

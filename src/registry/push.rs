@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use reqwest::{
     Method, StatusCode,
-    header::{CONTENT_TYPE, HeaderValue},
+    header::{CONTENT_TYPE, HeaderValue, RANGE},
 };
 
 use super::{
@@ -159,6 +159,18 @@ impl Place {
         let answer = self.transport().send(&call).await?;
         match answer.status() {
             StatusCode::OK => Ok(is_this_blob(&answer, digest, size)),
+            StatusCode::UNAUTHORIZED if !answer.foreign => self.explain_refusal(call).await,
+            _ => Ok(false),
+        }
+    }
+
+    /// An answer to HEAD explains nothing, so the first byte is asked for: the refusal of that has
+    /// the words of the registry.
+    async fn explain_refusal(&self, mut call: Call) -> Result<bool, RegistryError> {
+        call.method = Method::GET;
+        let call = call.header(RANGE, HeaderValue::from_static("bytes=0-0"));
+        let answer = self.transport().send(&call).await?;
+        match answer.status() {
             StatusCode::UNAUTHORIZED if !answer.foreign => {
                 Err(self.transport().error(answer).await)
             }
@@ -199,7 +211,7 @@ impl Place {
             }
             StatusCode::ACCEPTED => Ok(Mount::Refused(
                 // A session that cannot be used is as good as none.
-                UploadSession::from_answer(&answer, &call.url, &transport.config.plain_http).ok(),
+                UploadSession::from_answer(transport, &answer, &call.url).ok(),
             )),
             _ => Ok(Mount::Refused(None)),
         }

@@ -3,7 +3,7 @@
 
 use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 
-use super::{Client, Place, error::RegistryError, media, origin, pull::next_page};
+use super::{Client, Place, error::RegistryError, media};
 use crate::oci::{
     Descriptor, Digest, Document, DocumentKind, MAX_DOCUMENT_BYTES, Repository, TagOrDigest,
     media_type,
@@ -81,14 +81,10 @@ impl Place {
             if found.len() > MAX_REFERRERS {
                 return Err(answer.unexpected(format!("more than {MAX_REFERRERS} referrers")));
             }
-            let Some(next) = next_page(&answer) else {
-                return Ok(Some(found));
-            };
-            if !origin::same_origin(&call.url, &next) {
-                let place = origin::show(&next);
-                return Err(answer.unexpected(format!("its next page is at {place}")));
+            match answer.next_page(&call.url)? {
+                Some(next) => call.url = next,
+                None => return Ok(Some(found)),
             }
-            call.url = next;
         }
         Err(RegistryError::Usage(format!(
             "more than {MAX_PAGES} pages of referrers of {subject}"

@@ -146,6 +146,8 @@ pub(crate) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -166,6 +168,20 @@ mod tests {
         ] {
             let expected = seconds.map(Duration::from_secs);
             assert_eq!(retry_after(value, now), expected, "{value:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_retry_after_is_a_pause_within_the_cap_or_none(
+            text in "[ -~]{0,40}", date in "[A-Z][a-z]{2}, [0-9]{1,2} [A-Z][a-z]{2} [0-9]{2,5} [0-9:]{8} GMT",
+            seconds in any::<u64>(),
+        ) {
+            let now = UNIX_EPOCH + Duration::from_secs(seconds % 4_000_000_000);
+            for value in [text, date, seconds.to_string()] {
+                let pause = retry_after(&value, now);
+                prop_assert!(pause.is_none_or(|p| !p.is_zero() && p <= MAX_RETRY_AFTER));
+            }
         }
     }
 

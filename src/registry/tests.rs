@@ -3,6 +3,8 @@
 mod auth;
 mod blob;
 mod download;
+mod elsewhere;
+mod location;
 mod one_pass;
 mod pace;
 mod pull;

@@ -85,6 +85,7 @@ impl Call {
             what: self.what.clone(),
             origin: origin::show(&self.url),
             attempts: 0,
+            pushes_to: self.scopes.push_target().map(str::to_owned),
         })
     }
 }
@@ -184,13 +185,14 @@ impl Transport {
         }
         // Some registries (gcr.io) say how only when pinged; then that still holds.
         let offered = challenge::parse(answer.headers());
+        // The scope is that of this request; one that was learned may be of another.
+        let wanted = bearer(&offered).and_then(|c| c.parameter("scope"));
+        if let Some(more) = wanted.and_then(|wanted| scopes.merged(wanted)) {
+            scopes = more;
+        }
         if !offered.is_empty() {
             call.host.learn(offered.clone());
             challenges = offered;
-        }
-        let wanted = bearer(&challenges).and_then(|c| c.parameter("scope"));
-        if let Some(more) = wanted.and_then(|wanted| scopes.merged(wanted)) {
-            scopes = more;
         }
         let to = recipient(call, base, &challenges, &scopes);
         let fresh = self.auth.header(&self.http, &to).await?;
@@ -319,10 +321,15 @@ impl Transport {
             let Some(text) = text.map(|t| t.trim_matches('"')) else {
                 continue;
             };
-            let mut warnings = self.warnings.lock().unwrap_or_else(|e| e.into_inner());
-            if warnings.len() < MAX_WARNINGS {
-                warnings.insert(format!("{host}: {}", media::clip(text)));
-            }
+            self.warn(host, &media::clip(text));
+        }
+    }
+
+    /// Keeps a warning about a host for the user, once.
+    pub(super) fn warn(&self, host: &str, text: &str) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(|e| e.into_inner());
+        if warnings.len() < MAX_WARNINGS {
+            warnings.insert(format!("{host}: {text}"));
         }
     }
 

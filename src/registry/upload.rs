@@ -14,7 +14,7 @@ use super::{
     error::{Asked, ConnectionFault, RegistryError},
     origin::{self, Purpose},
     pull::named_digest,
-    transport::{Answer, Call},
+    transport::{Answer, Call, Transport},
 };
 use crate::oci::{Algorithm, Digest, media_type};
 
@@ -22,6 +22,9 @@ use crate::oci::{Algorithm, Digest, media_type};
 const MAX_LOCATION: usize = 8 << 10;
 /// A registry that wants larger chunks than this is one that wants no chunks.
 const MAX_CHUNK_MIN: u64 = 512 << 20;
+/// What the user is told of a registry that names itself with `http`, asked with `https`.
+const INNER_ADDRESS: &str = "it names its uploads with http, so a proxy in front of it ends TLS and does not send \
+    X-Forwarded-Proto; the uploads stay on https at the address that was given";
 /// The smallest chunk that a registry takes, but for the last.
 const CHUNK_MIN: &str = "oci-chunk-min-length";
 
@@ -37,9 +40,9 @@ pub struct UploadSession {
 impl UploadSession {
     /// Reads `Location` from an answer to a request that went to `from`, and judges it.
     pub(super) fn from_answer(
+        transport: &Transport,
         answer: &Answer,
         from: &Url,
-        plain_http: &[String],
     ) -> Result<Self, RegistryError> {
         let refused = |target: String, reason| RegistryError::UploadLocation {
             asked: answer.asked.clone(),
@@ -53,10 +56,19 @@ impl UploadSession {
         if text.len() > MAX_LOCATION {
             return Err(refused("a long address".to_owned(), "it is too long"));
         }
-        let location = resolve(from, text.trim())
+        let mut location = resolve(from, text.trim())
             .ok_or_else(|| refused("nowhere".to_owned(), "the Location is not an address"))?;
-        origin::check_target(from, &location, Purpose::Upload, plain_http)
-            .map_err(|reason| refused(origin::show(&location), reason))?;
+        if let Some(outer) = origin::behind_tls_proxy(from, &location) {
+            transport.warn(&origin::host_port(from), INNER_ADDRESS);
+            location = outer;
+        }
+        origin::check_target(
+            from,
+            &location,
+            Purpose::Upload,
+            &transport.config.plain_http,
+        )
+        .map_err(|reason| refused(origin::show(&location), reason))?;
         let chunk_min = answer
             .header(CHUNK_MIN)
             .and_then(|n| n.trim().parse().ok())
@@ -73,9 +85,9 @@ impl UploadSession {
     }
 
     /// Goes on where an answer says, if it says so.
-    fn follow(&mut self, answer: &Answer, plain_http: &[String]) -> Result<(), RegistryError> {
+    fn follow(&mut self, transport: &Transport, answer: &Answer) -> Result<(), RegistryError> {
         if answer.headers().contains_key(LOCATION) {
-            let next = Self::from_answer(answer, &self.location, plain_http)?;
+            let next = Self::from_answer(transport, answer, &self.location)?;
             self.location = next.location;
         }
         Ok(())
@@ -148,8 +160,7 @@ impl Place {
         if !answer.status().is_success() {
             return Err(self.transport().error(answer).await);
         }
-        let plain_http = &self.transport().config.plain_http;
-        UploadSession::from_answer(&answer, &call.url, plain_http)
+        UploadSession::from_answer(self.transport(), &answer, &call.url)
     }
 
     /// A request of an upload that is open.
@@ -238,7 +249,7 @@ impl Place {
             200..=299 => {}
             416 => {
                 // The registry is elsewhere in the blob than we think.
-                session.follow(&answer, &self.transport().config.plain_http)?;
+                session.follow(self.transport(), &answer)?;
                 return self.ask_offset(session, digest, from).await;
             }
             404 if from > 0 => {
@@ -252,7 +263,7 @@ impl Place {
             }
             _ => return Err(self.transport().error(answer).await),
         }
-        session.follow(&answer, &self.transport().config.plain_http)?;
+        session.follow(self.transport(), &answer)?;
         match reached(&answer) {
             Reached::Unknown => Ok(to),
             Reached::Bytes(n) if n == to => Ok(to),
@@ -288,7 +299,7 @@ impl Place {
                 offset: known,
             });
         }
-        session.follow(&answer, &self.transport().config.plain_http)?;
+        session.follow(self.transport(), &answer)?;
         Ok(match reached(&answer) {
             // Registries say `0-0` for an upload without a single byte.
             Reached::Bytes(1) if known == 0 => 0,
@@ -546,10 +557,12 @@ fn wants_whole(error: &RegistryError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn locations_come_in_many_forms() {
+    fn q22_locations_come_in_many_forms() {
         let from = Url::parse("https://r.example:5000/v2/a/blobs/uploads/").unwrap();
         for (text, expected) in [
             (
@@ -570,8 +583,26 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn any_location_is_an_address_or_none(text in "[ -~]{0,80}", path in "[a-z/.:?%=&]{0,30}") {
+            let from = Url::parse("https://r.example:5000/v2/a/blobs/uploads/").unwrap();
+            for text in [&text, &path, &format!("r.example:5000{path}"), &format!("//{path}")] {
+                if let Some(url) = resolve(&from, text) {
+                    let _ = origin::check_target(&from, &url, Purpose::Upload, &[]);
+                    let digest = Digest::sha256_of(b"");
+                    let session = UploadSession { location: url.clone(), chunk_min: 0 };
+                    let completed = session.completion(&digest);
+                    // The address is the one that was named, up to its query.
+                    prop_assert_eq!(url.path(), completed.path());
+                    prop_assert!(completed.query().unwrap().starts_with(url.query().unwrap_or("")));
+                }
+            }
+        }
+    }
+
     #[test]
-    fn the_digest_goes_behind_the_state_of_the_registry() {
+    fn q22_the_digest_goes_behind_the_state_of_the_registry() {
         let digest = Digest::sha256_of(b"");
         let encoded = digest.to_string().replace(':', "%3A");
         for (location, expected) in [

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bearer_challenge_keeps_commas_inside_quotes() {
+    fn q06_a_bearer_challenge_keeps_commas_inside_quotes() {
         let all = parse_all(&[
             r#"Bearer realm="https://a.io/token",service="a.io",scope="repository:x/y:pull,push",error="insufficient_scope""#,
         ]);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn several_challenges_are_told_apart_in_one_header_and_in_many() {
+    fn q06_several_challenges_are_told_apart_in_one_header_and_in_many() {
         let schemes = |values: &[&str]| -> Vec<String> {
             parse_all(values).into_iter().map(|c| c.scheme).collect()
         };

@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeSet, fmt};
 
+/// Most scopes of a challenge that are looked at.
+const MAX_WANTED: usize = 16;
+
 /// A list of scopes. The order is kept, for some token services honour only the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Scopes(Vec<Scope>);
@@ -30,38 +33,31 @@ impl Scopes {
         self
     }
 
-    /// With the scopes that a challenge asks for, the missing ones first. `None` when there is
-    /// nothing new in them.
+    /// With the scopes that a challenge asks for in front, in its order, and what was there before
+    /// behind them. `None` when that changes nothing.
     pub(crate) fn merged(&self, wanted: &str) -> Option<Self> {
-        let mut merged = self.0.clone();
-        let mut news = false;
-        for scope in wanted
-            .split_ascii_whitespace()
-            .filter_map(Scope::parse)
-            .take(16)
-        {
-            match merged.iter().position(|s| s.resource == scope.resource) {
-                Some(at) if scope.actions.is_subset(&merged[at].actions) => {}
-                Some(at) => {
-                    let mut old = merged.remove(at);
-                    old.actions.extend(scope.actions);
-                    merged.insert(0, old);
-                    news = true;
-                }
-                None => {
-                    merged.insert(0, scope);
-                    news = true;
-                }
+        let mut merged: Vec<Scope> = Vec::new();
+        let wanted = wanted.split_ascii_whitespace().filter_map(Scope::parse);
+        for scope in wanted.take(MAX_WANTED).chain(self.0.iter().cloned()) {
+            match merged.iter_mut().find(|s| s.resource == scope.resource) {
+                Some(same) => same.actions.extend(scope.actions),
+                None => merged.push(scope),
             }
         }
-        news.then_some(Self(merged))
+        (merged != self.0).then_some(Self(merged))
     }
 
-    /// A text that is the same for all orders of the same scopes.
+    /// The path of the repository that is to be written, if one is.
+    pub(crate) fn push_target(&self) -> Option<&str> {
+        let writes = |scope: &&Scope| scope.actions.contains("push");
+        let scope = self.0.iter().find(writes)?;
+        scope.resource.strip_prefix("repository:")
+    }
+
+    /// A text that is the same for the same scopes in the same order. Where a service looks only at
+    /// the first, another order is another token.
     pub(crate) fn key(&self) -> String {
-        let mut all: Vec<String> = self.iter().collect();
-        all.sort_unstable();
-        all.join(" ")
+        self.iter().collect::<Vec<_>>().join(" ")
     }
 
     /// The scopes as they stand in a request.
@@ -106,7 +102,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_missing_scope_comes_first_and_nothing_is_lost() {
+    fn q08_what_is_wanted_comes_first_and_nothing_is_lost() {
         let scopes = Scopes::pull("a/b");
         assert_eq!(scopes.merged("repository:a/b:pull"), None);
         assert_eq!(scopes.merged("nonsense"), None);
@@ -118,19 +114,36 @@ mod tests {
             "repository:a/b:pull,push"
         );
         let both = Scopes::push("a/b").and("repository:c:pull");
-        assert_eq!(
-            both.merged("repository:h:5000/d:pull repository:c:pull")
-                .unwrap()
-                .to_string(),
-            "repository:h:5000/d:pull repository:a/b:pull,push repository:c:pull"
-        );
+        for (wanted, merged) in [
+            (
+                "repository:h:5000/d:pull repository:c:pull",
+                "repository:h:5000/d:pull repository:c:pull repository:a/b:pull,push",
+            ),
+            // It is asked for already, but behind another one.
+            (
+                "repository:c:pull",
+                "repository:c:pull repository:a/b:pull,push",
+            ),
+        ] {
+            assert_eq!(both.merged(wanted).unwrap().to_string(), merged);
+        }
+        assert_eq!(both.merged("repository:a/b:push repository:c:pull"), None);
     }
 
     #[test]
-    fn the_key_does_not_depend_on_order() {
+    fn the_key_tells_orders_and_actions_apart() {
         let one = Scopes::pull("a").and("repository:b:pull");
         let other = Scopes::pull("b").and("repository:a:pull");
-        assert_eq!(one.key(), other.key());
+        assert_ne!(one.key(), other.key());
         assert_ne!(one.key(), Scopes::pull("a").key());
+        assert_ne!(Scopes::push("a").key(), Scopes::pull("a").key());
+        assert_eq!(one.key(), one.clone().key());
+    }
+
+    #[test]
+    fn the_repository_that_is_written_is_known() {
+        let mount = Scopes::push("a/b").and("repository:c:pull");
+        assert_eq!(mount.push_target(), Some("a/b"));
+        assert_eq!(Scopes::pull("a/b").push_target(), None);
     }
 }

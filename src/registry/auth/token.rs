@@ -219,6 +219,7 @@ impl TokenRequest<'_> {
             what: format!("token for {}", self.scopes),
             origin: origin::show(url),
             attempts: 0,
+            pushes_to: None,
         }
     }
 
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_lives_a_minute_at_least_whatever_its_service_says() {
+    fn q02_a_token_lives_a_minute_at_least_whatever_its_service_says() {
         for json in [
             r#"{"token":"t"}"#,
             r#"{"access_token":"t","token":""}"#,

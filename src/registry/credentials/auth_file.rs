@@ -1,14 +1,16 @@
-//! Docker's `config.json` and the containers tools' `auth.json`, which share a format.
+//! Docker's `config.json` and the containers tools' `auth.json`, which share a format; the older
+//! `.dockercfg`, which is only its inner part; and the Secrets in which Kubernetes carries both.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{cmp::Reverse, collections::BTreeMap, path::Path};
 
 use base64::{
     Engine as _, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::{Credential, CredentialError};
+use super::{Credential, CredentialError, kubernetes, pattern::HostPattern};
 use crate::registry::{Secret, config::normal_host};
 
 /// Largest credentials file that is read, in bytes.
@@ -19,10 +21,21 @@ pub(crate) const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 pub(crate) const TOKEN_USER: &str = "<token>";
 
 /// One file of credentials, its keys normalised to `HOST[/PATH]`.
+#[derive(Default)]
 pub(crate) struct AuthFile {
     auths: BTreeMap<String, Credential>,
+    /// The more exact first.
+    patterns: Vec<PatternEntry>,
     helpers: BTreeMap<String, String>,
     store: Option<String>,
+}
+
+/// An entry for all hosts of one pattern.
+struct PatternEntry {
+    host: HostPattern,
+    /// May be empty.
+    path: String,
+    credential: Credential,
 }
 
 /// What a file says about a repository.
@@ -89,41 +102,61 @@ impl AuthFile {
         };
         // Docker creates empty files; they hold nothing.
         if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Self {
-                auths: BTreeMap::new(),
-                helpers: BTreeMap::new(),
-                store: None,
-            });
+            return Ok(Self::default());
         }
+        let inner = kubernetes::unwrap(bytes).map_err(wrong)?;
+        let bytes = inner.as_ref().map_or(bytes, |inner| inner.as_slice());
         // serde's own message may quote the content, which is secret.
-        let document: Document = serde_json::from_slice(bytes).map_err(|e| {
+        let unread = |e: serde_json::Error| {
             wrong(format!(
                 "not JSON of the expected form (line {}, column {})",
                 e.line(),
                 e.column()
             ))
-        })?;
-        let mut auths = BTreeMap::new();
-        for (key, entry) in document.auths.unwrap_or_default() {
-            let credential = entry
-                .credential()
-                .map_err(|detail| wrong(format!("entry `{}`: {detail}", clip(&key))))?;
-            if let Some(credential) = credential {
-                auths.insert(normal_key(&key), credential);
-            }
-        }
+        };
+        let document: Document = serde_json::from_slice(bytes).map_err(unread)?;
+        let auths = match document.auths {
+            Some(auths) => auths,
+            None => old_entries(serde_json::from_slice(bytes).map_err(unread)?),
+        };
         let helpers = document.cred_helpers.unwrap_or_default();
-        Ok(Self {
-            auths,
+        let mut file = Self {
             helpers: helpers
                 .into_iter()
                 .map(|(key, name)| (normal_key(&key), name))
                 .collect(),
             store: document.creds_store.filter(|name| !name.is_empty()),
-        })
+            ..Self::default()
+        };
+        for (key, entry) in auths {
+            let credential = entry
+                .credential()
+                .map_err(|detail| wrong(format!("entry `{}`: {detail}", clip(&key))))?;
+            if let Some(credential) = credential {
+                file.add(normal_key(&key), credential);
+            }
+        }
+        let exactness = |entry: &PatternEntry| Reverse((entry.path.len(), entry.host.exactness()));
+        file.patterns.sort_by_key(exactness);
+        Ok(file)
     }
 
-    /// What this file says about a repository; the longest prefix of `host/path` decides.
+    fn add(&mut self, key: String, credential: Credential) {
+        let (host, path) = key.split_once('/').unwrap_or((&key, ""));
+        match HostPattern::parse(host) {
+            Some(host) => self.patterns.push(PatternEntry {
+                host,
+                path: path.to_owned(),
+                credential,
+            }),
+            None => {
+                self.auths.insert(key, credential);
+            }
+        }
+    }
+
+    /// What this file says about a repository. The longest prefix of `host/path` decides, then the
+    /// most exact pattern.
     pub(crate) fn find(&self, host: &str, path: &str) -> Found {
         let mut key = match path {
             "" => host.to_owned(),
@@ -148,6 +181,10 @@ impl AuthFile {
                 None => break,
             }
         }
+        let pattern = self.patterns.iter().find(|p| p.is_for(host, path));
+        if let Some(entry) = pattern {
+            return Found::Credential(entry.credential.clone());
+        }
         match &self.store {
             Some(name) => Found::Helper {
                 name: name.clone(),
@@ -156,6 +193,39 @@ impl AuthFile {
             None => Found::Nothing,
         }
     }
+}
+
+impl PatternEntry {
+    fn is_for(&self, host: &str, path: &str) -> bool {
+        let below = path.strip_prefix(self.path.as_str());
+        let path_fits =
+            |rest: &str| self.path.is_empty() || rest.is_empty() || rest.starts_with('/');
+        below.is_some_and(path_fits) && self.host.matches(host)
+    }
+}
+
+/// The entries of a `.dockercfg`, which has no `auths` around them. In any other file, members of
+/// other forms stand there.
+fn old_entries(document: BTreeMap<String, Value>) -> BTreeMap<String, Entry> {
+    let entry = |value: Value| {
+        let holds = |name| value.get(name).is_some_and(Value::is_string);
+        let is_one = holds("auth") || (holds("username") && holds("password"));
+        is_one.then(|| serde_json::from_value(value).ok()).flatten()
+    };
+    let entries = document.into_iter();
+    entries
+        .filter_map(|(key, value)| Some((key, entry(value)?)))
+        .collect()
+}
+
+/// Why a document cannot be written to as Docker's file, if it cannot.
+pub(crate) fn read_only_form(document: &serde_json::Map<String, Value>) -> Option<&'static str> {
+    if document.get("kind").is_some_and(Value::is_string) {
+        return Some("a Kubernetes object");
+    }
+    let entries = || document.clone().into_iter().collect();
+    let is_old = !document.contains_key("auths") && !old_entries(entries()).is_empty();
+    is_old.then_some("of the old form `.dockercfg`")
 }
 
 impl Entry {
@@ -235,113 +305,4 @@ fn clip(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn find(text: &str, host: &str, path: &str) -> Found {
-        let file = AuthFile::parse(Path::new("f"), text.as_bytes()).unwrap();
-        file.find(host, path)
-    }
-
-    fn basic(username: &str, password: &str) -> Found {
-        Found::Credential(Credential::Basic {
-            username: username.to_owned(),
-            password: Secret::new(password),
-        })
-    }
-
-    #[test]
-    fn the_longest_path_prefix_wins() {
-        let text = r#"{"auths":{
-            "quay.io":{"username":"host","password":"1"},
-            "quay.io/org":{"username":"org","password":"2"},
-            "quay.io/org/app":{"username":"app","password":"3"}}}"#;
-        assert_eq!(find(text, "quay.io", "other/x"), basic("host", "1"));
-        assert_eq!(find(text, "quay.io", "org/x"), basic("org", "2"));
-        assert_eq!(find(text, "quay.io", "org/app/x"), basic("app", "3"));
-        assert_eq!(find(text, "quay.io", "organism/x"), basic("host", "1"));
-        assert_eq!(find(text, "quay.io", ""), basic("host", "1"));
-    }
-
-    #[test]
-    fn docker_hub_has_many_names() {
-        for key in [
-            "https://index.docker.io/v1/",
-            "docker.io",
-            "index.docker.io",
-            "registry-1.docker.io",
-            "https://registry-1.docker.io/v2/",
-        ] {
-            let text = format!(r#"{{"auths":{{"{key}":{{"auth":"dTpwOnc="}}}}}}"#);
-            assert_eq!(
-                find(&text, "docker.io", "library/alpine"),
-                basic("u", "p:w"),
-                "{key}"
-            );
-        }
-    }
-
-    #[test]
-    fn passwords_survive_whatever_is_in_them() {
-        use base64::prelude::*;
-        for password in ["a:b", "$x+y", "ä€", "", "robot$p+q:%40"] {
-            let auth = BASE64_STANDARD.encode(format!("robot$proj+x:{password}"));
-            for auth in [auth.clone(), auth.trim_end_matches('=').to_owned()] {
-                let text = format!(r#"{{"auths":{{"h.io":{{"auth":"{auth}"}}}}}}"#);
-                assert_eq!(find(&text, "h.io", "a"), basic("robot$proj+x", password));
-            }
-        }
-    }
-
-    #[test]
-    fn tokens_are_told_from_passwords() {
-        let token = Secret::new("t");
-        for (entry, expected) in [
-            (
-                r#"{"identitytoken":"t","auth":"eDp5"}"#,
-                Credential::IdentityToken(token.clone()),
-            ),
-            (
-                r#"{"username":"<token>","password":"t"}"#,
-                Credential::IdentityToken(token.clone()),
-            ),
-            (r#"{"registrytoken":"t"}"#, Credential::RegistryToken(token)),
-        ] {
-            let text = format!(r#"{{"auths":{{"h.io":{entry}}}}}"#);
-            assert_eq!(find(&text, "h.io", "a"), Found::Credential(expected));
-        }
-    }
-
-    #[test]
-    fn empty_entries_and_files_hold_nothing() {
-        for text in [
-            "",
-            "\n",
-            "{}",
-            r#"{"auths":null}"#,
-            r#"{"auths":{"h.io":{}}}"#,
-        ] {
-            assert_eq!(find(text, "h.io", "a"), Found::Nothing, "{text}");
-        }
-        let text = r#"{"auths":{"h.io":{}},"credsStore":"s"}"#;
-        let expected = Found::Helper {
-            name: "s".to_owned(),
-            server: "h.io".to_owned(),
-        };
-        assert_eq!(find(text, "h.io", "a"), expected);
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_without_saying_the_secret() {
-        for text in [
-            r#"{"auths":{"h.io":{"auth":"hunter2!"}}}"#,
-            r#"{"auths":{"h.io":{"auth":"aHVudGVyMg=="}}}"#,
-            r#"{"auths":{"h.io":{"password":["hunter2"]}}}"#,
-        ] {
-            let error = AuthFile::parse(Path::new("f"), text.as_bytes())
-                .err()
-                .unwrap();
-            assert!(!error.to_string().contains("hunter2"), "{error}");
-        }
-    }
-}
+mod tests;

@@ -41,13 +41,18 @@ struct Store<'a> {
     secret: &'a str,
 }
 
+/// The failure of a helper, whose name is from a file.
+pub(super) fn failed(name: &str, detail: String) -> CredentialError {
+    CredentialError::Helper {
+        name: name.chars().take(40).collect(),
+        detail,
+    }
+}
+
 impl Helper {
     /// Finds the program.
     pub(crate) fn new(name: &str, environment: &Environment) -> Result<Self, CredentialError> {
-        let failed = |detail: &str| CredentialError::Helper {
-            name: name.chars().take(40).collect(),
-            detail: detail.to_owned(),
-        };
+        let failed = |detail: &str| failed(name, detail.to_owned());
         // The name comes from a file and becomes part of a path.
         let ok = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if name.is_empty() || !name.bytes().all(ok) {
@@ -121,10 +126,7 @@ impl Helper {
     }
 
     fn failed(&self, detail: String) -> CredentialError {
-        CredentialError::Helper {
-            name: self.name.clone(),
-            detail,
-        }
+        failed(&self.name, detail)
     }
 
     /// Runs the program with `input` on its standard input. Its output may be a secret and is not

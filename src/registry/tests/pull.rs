@@ -1,6 +1,6 @@
 //! Manifests and tags, as registries and their imitators serve them.
 
-use super::*;
+use super::{elsewhere::logged_in, *};
 use crate::{
     oci::media_type,
     registry::{RegistryError, test_registry::error},
@@ -261,7 +261,7 @@ async fn a_mirror_is_asked_and_both_names_are_told() {
 }
 
 #[tokio::test]
-async fn tags_are_read_page_by_page_within_the_registry() {
+async fn q26_tags_are_read_page_by_page_within_the_registry() {
     let server = TestServer::start(|request| match (request.path(), request.query()) {
         ("/v2/", _) => Reply::new(200).body("{}"),
         (_, "n=3") => Reply::new(200)
@@ -286,7 +286,7 @@ async fn tags_are_read_page_by_page_within_the_registry() {
 }
 
 #[tokio::test]
-async fn endless_pages_end() {
+async fn q26_endless_pages_end() {
     let server = TestServer::start(|request| match request.path() {
         "/v2/" => Reply::new(200).body("{}"),
         _ => Reply::new(200)
@@ -299,6 +299,71 @@ async fn endless_pages_end() {
         .await
         .unwrap();
     assert_eq!(tags.len(), 100);
+}
+
+#[tokio::test]
+async fn q26_a_page_elsewhere_is_not_asked_for() {
+    let other = TestServer::start(|_| Reply::new(200).body(r#"{"tags":["evil"]}"#)).await;
+    let digest = Digest::sha256_of(b"subject");
+    for host in ["127.0.0.1", "localhost"] {
+        let next = other.url("/v2/a/b/next").replace("127.0.0.1", host);
+        let server = TestServer::start(move |request| {
+            let list = match request.path().contains("referrers") {
+                true => r#"{"schemaVersion":2,"manifests":[]}"#,
+                false => r#"{"tags":["a"]}"#,
+            };
+            match request.header("authorization") {
+                None => Reply::new(401).header("WWW-Authenticate", "Basic realm=\"r\""),
+                Some(_) => Reply::new(200)
+                    .header("Link", format!("<{next}>; rel=\"next\""))
+                    .header("Content-Type", "application/vnd.oci.image.index.v1+json")
+                    .body(list),
+            }
+        })
+        .await;
+        let client = Client::new(logged_in(&server, &[&other])).unwrap();
+        let repository = repository(&server, "a/b");
+        let tags = client.tags(&repository, 10).await.unwrap_err();
+        let referrers = client.referrers(&repository, &digest).await.unwrap_err();
+        for failed in [tags, referrers] {
+            assert!(
+                failed.to_string().contains("its next page is at"),
+                "{failed}"
+            );
+        }
+        // What is enough needs no next page.
+        assert_eq!(client.tags(&repository, 1).await.unwrap(), ["a"]);
+    }
+    assert_eq!(other.lines(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn q27_no_page_is_larger_than_registries_permit() {
+    let server = TestServer::start(|request| {
+        let size = request
+            .query()
+            .split('&')
+            .find_map(|p| p.strip_prefix("n="));
+        match (request.path(), size.and_then(|n| n.parse::<u32>().ok())) {
+            ("/v2/", _) => Reply::new(200).body("{}"),
+            // As ECR does it.
+            (_, None | Some(1001..)) => error(400, "UNSUPPORTED"),
+            (_, Some(n)) if request.query().contains("last=") => {
+                Reply::new(200).body(format!(r#"{{"tags":["c{n}"]}}"#))
+            }
+            _ => Reply::new(200)
+                .header("Link", r#"</v2/a/b/tags/list?last=b&n=1000>; rel="next""#)
+                .body(r#"{"tags":["a","b"]}"#),
+        }
+    })
+    .await;
+    for limit in [1001, 5000, usize::MAX] {
+        let tags = client(&server)
+            .tags(&repository(&server, "a/b"), limit)
+            .await
+            .unwrap();
+        assert_eq!(tags, ["a", "b", "c1000"]);
+    }
 }
 
 #[tokio::test]

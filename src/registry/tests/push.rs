@@ -43,7 +43,9 @@ async fn q30_a_blob_is_there_only_without_any_doubt() {
         assert_eq!(there.unwrap(), expected, "{reply:?}");
     }
     for status in [401, 500] {
-        server.on("HEAD", &blob_path(&digest), [Reply::new(status)]);
+        for method in ["HEAD", "GET"] {
+            server.on(method, &blob_path(&digest), [Reply::new(status)]);
+        }
         let there = client(&server)
             .blob_exists(&repository(&server, "a/b"), &digest, 5)
             .await;
@@ -247,7 +249,7 @@ async fn refusals_come_with_what_to_do() {
             "validation.manifests.indexes.platforms",
         ),
         (401, "UNAUTHORIZED", "log in"),
-        (404, "NAME_UNKNOWN", "created first"),
+        (404, "NAME_UNKNOWN", "create it"),
         (413, "TOO_LARGE", "client_max_body_size"),
     ] {
         put_reply(&server, error(status, code));

@@ -10,7 +10,7 @@ use super::*;
 use crate::registry::{ConnectionFault, Credential, RegistryError, Secret, test_registry::error};
 
 /// A server configuration for 127.0.0.1 and localhost, and a file with the authority behind it.
-fn certified() -> (Arc<ServerConfig>, tempfile::NamedTempFile) {
+pub(super) fn certified() -> (Arc<ServerConfig>, tempfile::NamedTempFile) {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -103,15 +103,16 @@ async fn a_loopback_registry_without_tls_is_found() {
 }
 
 #[tokio::test]
-async fn q84_https_never_becomes_http() {
+async fn q20_https_never_becomes_http() {
     let plain = TestServer::start(|_| image()).await;
     let (tls, file) = certified();
     let target = plain.url("/x");
+    let store = target.replace("127.0.0.1", "localhost");
     let realm = format!(r#"Bearer realm="{}""#, plain.url("/token"));
     let server = TestServer::start_tls(tls, move |request| match request.path() {
         "/v2/" => Reply::new(200).body("{}"),
         "/v2/a/b/manifests/1" => Reply::new(307).header("Location", target.clone()),
-        "/v2/a/b/blobs/uploads/" => Reply::new(202).header("Location", target.clone()),
+        "/v2/a/b/blobs/uploads/" => Reply::new(202).header("Location", store.clone()),
         _ => error(401, "UNAUTHORIZED").header("WWW-Authenticate", realm.clone()),
     })
     .await;

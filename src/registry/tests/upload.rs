@@ -322,7 +322,7 @@ async fn q35_chunks_shrink_below_the_limit_of_a_proxy_and_grow_to_that_of_the_re
 }
 
 #[tokio::test]
-async fn a_token_that_runs_out_in_the_middle_is_replaced_and_the_body_sent_again() {
+async fn q03_a_token_that_runs_out_in_the_middle_is_replaced_and_the_body_sent_again() {
     let tokens = AtomicUsize::new(0);
     let refused = AtomicUsize::new(0);
     let (content, server) = behind(move |request, _| {
@@ -416,7 +416,7 @@ async fn q36_a_success_that_is_not_201_is_looked_into() {
 }
 
 #[tokio::test]
-async fn a_body_sent_elsewhere_goes_without_credentials() {
+async fn q24_a_body_sent_elsewhere_goes_without_credentials() {
     let store = TestServer::start(|_| Reply::new(201)).await;
     let elsewhere = store.url("/store/1?signature=a%2Bb");
     let (_, server) = behind(move |request, _| match request.header("authorization") {
