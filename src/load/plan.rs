@@ -10,9 +10,9 @@ use super::{
 };
 use crate::{
     bundle::{BundleError, Class, EntryKind, Lock, MemberId},
-    oci::{Digest, Document, Reference, Repository, TagOrDigest},
+    oci::{Digest, Document, Reference, Repository, TagOrDigest, media_type},
     open::Medium,
-    registry::{Client, ManifestHead, referrers_tag},
+    registry::{Client, ManifestHead, referrers_tag, subject_of_tag},
 };
 
 /// One image on its way.
@@ -28,6 +28,9 @@ pub struct PlannedImage {
     pub repository: Repository,
     /// The tag that it gets; none when it is pinned by digest only.
     pub tag: Option<String>,
+    /// What it lists the referrers of, where its tag is one of the referrers tag schema. Such a list
+    /// is added to the one at the destination, if there is one.
+    pub lists: Option<Digest>,
     /// Its manifest or index.
     pub top: MemberId,
     /// Digest of its manifest or index.
@@ -49,6 +52,8 @@ pub enum ImageState {
     Replace(Digest),
     /// The tag points to another image and stays.
     Keep(Digest),
+    /// The tag holds another list of referrers, to which this one is added.
+    Extend(Digest),
 }
 
 impl PlannedImage {
@@ -130,13 +135,19 @@ pub(super) fn destinations(
             },
             of_chart: of_charts.contains(top),
             tag: source.tag().map(str::to_owned),
+            lists: source
+                .tag()
+                .filter(|_| entry.descriptor.media_type == media_type::OCI_INDEX)
+                .and_then(subject_of_tag),
             top: *top,
             digest: entry.descriptor.digest,
             state: ImageState::New,
             source,
         };
-        let sources = names.entry(image.destination()).or_default();
-        sources.insert((image.source.clone(), image.digest));
+        if image.lists.is_none() {
+            let sources = names.entry(image.destination()).or_default();
+            sources.insert((image.source.clone(), image.digest));
+        }
         images.push(image);
     }
     let clashes: Vec<Clash> = names
@@ -260,7 +271,10 @@ pub(super) async fn make(
                 present,
                 wanted: image.digest,
             }),
-            ImageState::New | ImageState::Present | ImageState::Incomplete => None,
+            ImageState::New
+            | ImageState::Present
+            | ImageState::Incomplete
+            | ImageState::Extend(_) => None,
         })
         .collect();
     if request.on_conflict == OnConflict::Refuse && !conflicts.is_empty() {
@@ -360,6 +374,7 @@ async fn ask(
                 false => ImageState::Incomplete,
             }
         }
+        Some(digest) if image.lists.is_some() => ImageState::Extend(digest),
         Some(digest) if request.on_conflict == OnConflict::Keep => ImageState::Keep(digest),
         Some(digest) => ImageState::Replace(digest),
     };

@@ -51,8 +51,8 @@ pub use self::{
     download::{Download, Encoding, ShowCredentials},
     error::{Asked, ConnectionFault, RegistryError, ServerMessage},
     pull::{ManifestHead, PulledManifest},
-    push::Mount,
-    referrers::referrers_tag,
+    push::{Mount, Taken},
+    referrers::{ReferrersTag, referrers_tag, subject_of_tag},
     secret::Secret,
     upload::UploadSession,
 };
@@ -63,6 +63,7 @@ use crate::oci::Repository;
 #[derive(Clone)]
 pub struct Client {
     transport: Arc<Transport>,
+    turns: Arc<referrers::Turns>,
 }
 
 impl fmt::Debug for Client {
@@ -79,6 +80,7 @@ impl Client {
     pub fn new(config: ClientConfig) -> Result<Self, RegistryError> {
         Ok(Self {
             transport: Arc::new(Transport::new(config)?),
+            turns: Arc::default(),
         })
     }
 

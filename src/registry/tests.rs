@@ -3,11 +3,13 @@
 mod auth;
 mod blob;
 mod download;
+mod manifests;
 mod one_pass;
 mod pull;
 mod push;
 mod redirect;
 mod referrers;
+mod referrers_tag;
 mod retry;
 mod tls;
 mod upload;
