@@ -5,6 +5,7 @@ mod charts;
 mod cli;
 mod cosign;
 mod crashes;
+mod documents;
 mod environment;
 mod handoff;
 mod other_tools;
