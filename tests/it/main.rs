@@ -10,6 +10,7 @@ mod environment;
 mod handoff;
 mod other_tools;
 mod readme;
+mod referrers;
 mod reproducible;
 mod seed_world;
 mod sources;
