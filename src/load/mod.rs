@@ -12,6 +12,7 @@ mod error;
 mod handoff;
 mod index;
 mod manifests;
+mod of_charts;
 mod plan;
 mod receipt;
 mod referrers;

@@ -1,18 +1,19 @@
 //! What goes where: destinations, clashes between images, what is there already.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
     Clash, Conflict, LoadError, LoadRequest, OnConflict,
     index::{IndexMode, Variants},
+    of_charts,
 };
 use crate::{
-    bundle::{BundleError, Class, EntryKind, Lock, MemberId},
-    oci::{Digest, Document, Reference, Repository, TagOrDigest, media_type},
+    bundle::{Class, EntryKind, Lock, MemberId},
+    oci::{Digest, Reference, Repository, TagOrDigest, media_type},
     open::Medium,
-    registry::{Client, ManifestHead, referrers_tag, subject_of_tag},
+    registry::{Client, ManifestHead, subject_of_tag},
 };
 
 /// One image on its way.
@@ -120,7 +121,7 @@ pub(super) fn destinations(
     let mut images = Vec::new();
     let mut names: BTreeMap<String, BTreeSet<(Reference, Digest)>> = BTreeMap::new();
     let entries = &metadata.root.entries;
-    let of_charts = of_charts(medium)?;
+    let of_charts = of_charts::find(medium)?;
     for (entry, top) in entries.iter().zip(metadata.plan.contents.entries()) {
         let Some(source) = entry.reference.clone() else {
             continue;
@@ -165,71 +166,6 @@ pub(super) fn destinations(
         Ok(images)
     } else {
         Err(LoadError::Clash(clashes))
-    }
-}
-
-/// The entries that are charts or refer to one, directly or not: by a subject, or by a tag that is
-/// made of a digest, as cosign and the referrers tag schema have it.
-fn of_charts(medium: &Medium) -> Result<HashSet<MemberId>, LoadError> {
-    let metadata = medium.metadata();
-    let contents = &metadata.plan.contents;
-    let mut found = HashSet::new();
-    // What may belong to a chart, in its repository: what it is about, by subject or by tag.
-    let mut known: HashSet<(&Repository, String)> = HashSet::new();
-    let mut candidates = Vec::new();
-    let entries = metadata.root.entries.iter().zip(contents.entries());
-    for (entry, id) in entries {
-        let Some(reference) = &entry.reference else {
-            continue;
-        };
-        let repository = reference.repository();
-        if entry.kind == EntryKind::Chart {
-            found.insert(*id);
-            known.insert((repository, referrers_tag(&entry.descriptor.digest)));
-        } else {
-            candidates.push((reference, *id));
-        }
-    }
-    let charts: HashSet<&Repository> = known.iter().map(|(repository, _)| *repository).collect();
-    candidates.retain(|(reference, _)| charts.contains(reference.repository()));
-    let mut about = Vec::new();
-    for (reference, id) in candidates {
-        let bytes = medium.document(id).map_err(damaged(reference))?;
-        let document = Document::parse(&bytes, contents.media_type(id)).ok();
-        let subject = document.and_then(|document| document.subject);
-        let subject = subject.map(|subject| referrers_tag(&subject.digest));
-        let tag = reference.tag().map(|tag| {
-            let suffixes = [".sig", ".att", ".sbom"];
-            let bare = suffixes.iter().find_map(|suffix| tag.strip_suffix(suffix));
-            bare.unwrap_or(tag).to_owned()
-        });
-        let of: Vec<String> = subject.into_iter().chain(tag).collect();
-        about.push((reference.repository(), id, of));
-    }
-    loop {
-        let before = found.len();
-        for (repository, id, of) in &about {
-            let belongs = of
-                .iter()
-                .any(|tag| known.contains(&(*repository, tag.clone())));
-            if belongs && found.insert(*id) {
-                let own = referrers_tag(&contents.member(*id).digest);
-                known.insert((repository, own));
-            }
-        }
-        if found.len() == before {
-            return Ok(found);
-        }
-    }
-}
-
-fn damaged(reference: &Reference) -> impl Fn(BundleError) -> LoadError {
-    let image = reference.to_string();
-    move |error| LoadError::Damaged {
-        error,
-        image: image.clone(),
-        sent: 0,
-        of: 0,
     }
 }
 

@@ -3,7 +3,10 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
-use sneakernet::{oci::media_type as known, registry::referrers_tag};
+use sneakernet::{
+    oci::{Digest, media_type as known},
+    registry::referrers_tag,
+};
 
 use crate::support::{
     distribution::{Options, Registry},
@@ -185,7 +188,7 @@ fn signed_under_a_tag(name: &str) -> (Home, Image) {
     let bytes = serde_json::to_vec_pretty(&content).unwrap();
     let kept = Image {
         media_type: known::OCI_INDEX.to_owned(),
-        digest: sneakernet::oci::Digest::sha256_of(&bytes),
+        digest: Digest::sha256_of(&bytes),
         bytes: bytes.into(),
         children: vec![signature.clone()],
         blobs: vec![],
@@ -267,6 +270,49 @@ fn q72_a_registry_that_answers_a_question_for_its_list_may_still_keep_none() {
         let of_list = puts.iter().filter(|put| put.ends_with(&tag));
         assert_eq!(of_list.count(), 1, "{puts:#?}");
     }
+}
+
+#[test]
+fn q73_referrers_of_what_is_in_an_index_that_refers_to_a_chart_go_where_the_chart_goes() {
+    let source = Embedded::start();
+    let (client, chart) = (source.client(), chart());
+    let child = artifact(
+        Some("application/x.part"),
+        empty_config(),
+        vec![empty_config()],
+        None,
+    );
+    let of_child = about(&child, "of the child");
+    let listed = |image: &Image| json!({"mediaType": image.media_type, "digest": image.digest, "size": image.bytes.len()});
+    let content = json!({
+        "schemaVersion": 2, "mediaType": known::OCI_INDEX, "artifactType": "application/x.parts",
+        "manifests": [listed(&child)], "subject": listed(&chart),
+    });
+    let bytes = content.to_string().into_bytes();
+    let index = Image {
+        media_type: known::OCI_INDEX.to_owned(),
+        digest: Digest::sha256_of(&bytes),
+        bytes: bytes.into(),
+        children: vec![child],
+        blobs: vec![],
+    };
+    // Charts go to `charts/NAME` wherever they come from.
+    let from = "team/apps/shop";
+    client.push(from, TAG, &chart);
+    client.push_untagged(from, &index);
+    client.push_untagged(from, &of_child);
+    let home = Home::new();
+    let name = format!("oci://{}/{from}", source.host());
+    let create = ["create", "--unsigned", "-o", "bundle", "--discover", "none"];
+    home.run_bundle([&create[..], &["--chart", &name]].concat())
+        .success();
+    let destination = Embedded::start();
+    load(&home, &destination.host());
+    let client = destination.client();
+    for image in [&chart, &index, &of_child] {
+        client.assert_holds(REPOSITORY, &image.digest.to_string(), image);
+    }
+    assert_eq!(client.repositories(), [REPOSITORY]);
 }
 
 #[test]
