@@ -179,7 +179,8 @@ impl From<LoadError> for CliError {
             | LoadError::Conflict(_)
             | LoadError::Destination { .. }
             | LoadError::SparseIndex { .. }
-            | LoadError::ForeignLayer { .. }
+            | LoadError::Refused { .. }
+            | LoadError::BlobsMissing { .. }
             | LoadError::ReadBack { .. }
             | LoadError::PipeOnce { .. } => Exit::Destination,
         };

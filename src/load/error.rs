@@ -11,7 +11,7 @@ use crate::{
     registry::RegistryError,
 };
 
-use super::relocation::RelocationError;
+use super::{refusal::RefusalReason, relocation::RelocationError};
 
 /// Why nothing was tagged.
 #[derive(Debug, thiserror::Error)]
@@ -63,15 +63,26 @@ pub enum LoadError {
         /// The destination's own words.
         error: Box<RegistryError>,
     },
-    /// The destination refuses an image with a layer that is to be had elsewhere.
-    #[error(
-        "{destination}: the registry refuses the image, whose foreign layer nodes fetch from {origin}"
-    )]
-    ForeignLayer {
+    /// The destination refuses a manifest, for a reason that can be seen in it.
+    #[error("{destination}: the registry refuses the image, {reason}")]
+    Refused {
         /// Where it was to go.
         destination: String,
-        /// Scheme and host of the layer's first URL.
-        origin: String,
+        /// The likely reason.
+        reason: RefusalReason,
+        /// The destination's own words.
+        error: Box<RegistryError>,
+    },
+    /// The destination refuses a manifest because it does not have blobs that it took before.
+    #[error(
+        "{destination}: the registry does not have {} of the manifest, which it took before",
+        crate::human::count(missing.len(), "blob", "blobs")
+    )]
+    BlobsMissing {
+        /// Where it was to go.
+        destination: String,
+        /// The blobs.
+        missing: Vec<Digest>,
         /// The destination's own words.
         error: Box<RegistryError>,
     },
@@ -266,8 +277,12 @@ impl LoadError {
                 })
                 .collect(),
             Self::Destination { image, .. } if !image.is_empty() => vec![format!("for {image}")],
-            Self::SparseIndex { error, .. } | Self::ForeignLayer { error, .. } => {
+            Self::SparseIndex { error, .. } | Self::Refused { error, .. } => {
                 vec![error.to_string()]
+            }
+            Self::BlobsMissing { missing, error, .. } => {
+                let missing = missing.iter().map(|blob| format!("missing: {blob}"));
+                std::iter::once(error.to_string()).chain(missing).collect()
             }
             Self::HandoffDirectory { files, .. } => files.clone(),
             Self::Handoff(fault) => fault.details(),
@@ -293,14 +308,14 @@ impl LoadError {
             Self::Destination { error, .. } => error.hint(),
             Self::SparseIndex { .. } => Some(
                 "in Distribution 3 set `validation.manifests.indexes.platforms: none` (version 2 has no such setting), \
-                 or make the bundle with all platforms"
+                 or make the bundle with all platforms; where a tag names the image, a smaller index may stand in for \
+                 it (--index auto)"
                     .into(),
             ),
-            Self::ForeignLayer { origin, .. } => Some(format!(
-                "in Distribution permit it with `validation.manifests.urls.allow: ['^{}/']`, \
-                 or make the bundle without this image",
-                origin.replace('.', "\\.")
-            )),
+            Self::Refused { reason, .. } => Some(reason.hint()),
+            Self::BlobsMissing { .. } => Some(
+                "load again: only what is missing is sent; if it happens again, the registry loses what it stores".into(),
+            ),
             Self::ReadBack { .. } => {
                 Some("the registry or something before it changes or loses content".into())
             }

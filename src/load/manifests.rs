@@ -1,4 +1,4 @@
-//! Manifests, read back, and tags: in this order, each step for all images before the next.
+//! Manifests, pushed by digest and read back: children before the indexes that name them.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,26 +6,53 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    Conflict, LoadError, LoadRequest,
-    index::IndexMode,
+    LoadError, LoadRequest,
+    index::{IndexMode, Variant},
     plan::{ImageState, LoadPlan, PlannedImage},
+    referrers::{Unlisted, unlisted_of_present},
+    refusal::RefusalReason,
 };
 use crate::{
     bundle::{BundleError, Class, MemberId},
-    oci::{Digest, Document, DocumentKind, Repository, TagOrDigest},
+    oci::{Digest, TagOrDigest, media_type},
     open::{Medium, OpenError},
     registry::{Client, RegistryError},
 };
 
-/// Error codes with which registries say that an index names a child that they do not have.
-const MISSING_CHILD: [&str; 3] = [
+/// Error codes with which registries say that they do not have what a document names.
+const MISSING_PART: [&str; 4] = [
     "MANIFEST_BLOB_UNKNOWN",
     "MANIFEST_UNKNOWN",
     "MANIFEST_INVALID",
+    "BLOB_UNKNOWN",
 ];
 
-/// Pushes the manifests of all images by digest and reads them back. Returns for each destination the
-/// digest that its tag is to point to.
+/// What came of pushing the manifests.
+#[derive(Debug, Default)]
+pub(super) struct Pushed {
+    /// For each destination the digest that its tag is to point to.
+    pub tops: HashMap<String, Digest>,
+    /// What the destination does not list with its subject.
+    pub unlisted: Vec<Unlisted>,
+}
+
+impl Pushed {
+    /// The bytes of an image's manifest or index in the form in which it was pushed.
+    pub(super) fn top(
+        &self,
+        medium: &Medium,
+        plan: &LoadPlan,
+        image: &PlannedImage,
+    ) -> Result<Bytes, LoadError> {
+        let pushed = self.tops.get(&image.destination());
+        match plan.variants.smaller(image.top) {
+            Some(smaller) if pushed == Some(&smaller.digest) => Ok(smaller.bytes.clone()),
+            _ => medium.document(image.top).map_err(damaged),
+        }
+    }
+}
+
+/// Pushes the manifests of all images by digest and reads them back.
 ///
 /// # Errors
 /// When the destination refuses one, or does not give back what it took.
@@ -34,225 +61,285 @@ pub(super) async fn push(
     medium: &Medium,
     plan: &LoadPlan,
     request: &LoadRequest,
-) -> Result<HashMap<String, Digest>, LoadError> {
+) -> Result<Pushed, LoadError> {
     let images = plan
         .images
         .iter()
         .filter(|i| !matches!(i.state, ImageState::Keep(_)));
     let pushes = images.map(|image| async move {
-        let digest = match image.state {
-            ImageState::Present => read_back_present(client, plan, image).await?,
-            _ => push_image(client, medium, plan, request, image).await?,
+        let push = ImagePush::new(client, medium, plan, request, image);
+        let (digest, unlisted) = match image.state {
+            ImageState::Present => push.check_present().await?,
+            _ => push.run().await?,
         };
-        Ok::<_, LoadError>((image.destination(), digest))
+        Ok::<_, LoadError>((image.destination(), digest, unlisted))
     });
-    stream::iter(pushes)
+    let all: Vec<_> = stream::iter(pushes)
         .buffer_unordered(request.concurrency.max(1))
         .try_collect()
-        .await
-}
-
-/// Writes the tags.
-///
-/// # Errors
-/// When the destination refuses one.
-pub(super) async fn tag(
-    client: &Client,
-    medium: &Medium,
-    plan: &LoadPlan,
-    pushed: &HashMap<String, Digest>,
-    request: &LoadRequest,
-) -> Result<(), LoadError> {
-    let new =
-        |image: &&PlannedImage| matches!(image.state, ImageState::New | ImageState::Replace(_));
-    let mut seen = HashSet::new();
-    let images: Vec<_> = plan
-        .images
-        .iter()
-        .filter(new)
-        // Two references may share one destination, with one digest.
-        .filter(|image| seen.insert(image.destination()))
-        .collect();
-    check_unmoved(client, &images, pushed, request).await?;
-    stream::iter(images.into_iter().map(Ok))
-        .try_for_each_concurrent(request.concurrency.max(1), |image| async move {
-            let Some(tag) = &image.tag else { return Ok(()) };
-            let name = image.destination();
-            let media_type = medium.metadata().plan.contents.media_type(image.top);
-            let bytes = match plan.variants.smaller(image.top) {
-                Some(smaller) if pushed.get(&name) == Some(&smaller.digest) => {
-                    smaller.bytes.clone()
-                }
-                _ => medium.document(image.top).map_err(damaged)?,
-            };
-            let what = TagOrDigest::Tag(tag.clone());
-            client
-                .put_manifest(&image.repository, &what, media_type, bytes)
-                .await
-                .map_err(LoadError::at(&name))
-        })
-        .await
-}
-
-/// The blobs took their time: no tag is moved that somebody else has set meanwhile.
-async fn check_unmoved(
-    client: &Client,
-    images: &[&PlannedImage],
-    pushed: &HashMap<String, Digest>,
-    request: &LoadRequest,
-) -> Result<(), LoadError> {
-    let asked = images.iter().map(|image| async move {
-        let Some(tag) = &image.tag else {
-            return Ok(None);
-        };
-        let (name, what) = (image.destination(), TagOrDigest::Tag(tag.clone()));
-        let head = client.manifest_head(&image.repository, &what).await;
-        let found = head
-            .map_err(LoadError::at(&name))?
-            .and_then(|head| head.digest);
-        let planned = match image.state {
-            ImageState::Replace(digest) => Some(digest),
-            _ => None,
-        };
-        let moved = found.filter(|found| Some(*found) != planned);
-        let moved = moved.filter(|found| pushed.get(&name) != Some(found));
-        Ok::<_, LoadError>(moved.map(|present| Conflict {
-            destination: name,
-            present,
-            wanted: image.digest,
-        }))
-    });
-    let asked: Vec<_> = asked.collect();
-    let moved: Vec<Option<Conflict>> = stream::iter(asked)
-        .buffered(request.concurrency.max(1))
-        .try_collect()
         .await?;
-    let moved: Vec<Conflict> = moved.into_iter().flatten().collect();
-    if moved.is_empty() {
-        return Ok(());
+    let mut pushed = Pushed::default();
+    for (destination, digest, unlisted) in all {
+        pushed.tops.insert(destination, digest);
+        pushed.unlisted.extend(unlisted);
     }
-    Err(LoadError::Conflict(moved))
+    Ok(pushed)
 }
 
-/// An image whose tag is right already: is it really there?
-async fn read_back_present(
-    client: &Client,
-    plan: &LoadPlan,
-    image: &PlannedImage,
-) -> Result<Digest, LoadError> {
-    let what = match &image.tag {
-        Some(tag) => TagOrDigest::Tag(tag.clone()),
-        None => TagOrDigest::Digest(image.digest),
-    };
-    let pulled = client
-        .manifest(&image.repository, &what)
-        .await
-        .map_err(LoadError::at(&image.destination()))?;
-    let smaller = plan
-        .variants
-        .smaller(image.top)
-        .map(|variant| variant.digest);
-    if pulled.digest == image.digest || Some(pulled.digest) == smaller {
-        return Ok(pulled.digest);
-    }
-    Err(LoadError::ReadBack {
-        destination: image.destination(),
-        detail: format!("it has {} now, expected {}", pulled.digest, image.digest),
-    })
+/// One image, document by document.
+struct ImagePush<'a> {
+    client: &'a Client,
+    medium: &'a Medium,
+    plan: &'a LoadPlan,
+    request: &'a LoadRequest,
+    image: &'a PlannedImage,
+    /// Every document below the image and the image itself, children before their parents.
+    documents: Vec<MemberId>,
+    /// What was sent in its smaller form.
+    smaller: HashSet<MemberId>,
+    unlisted: Vec<Unlisted>,
 }
 
-async fn push_image(
-    client: &Client,
-    medium: &Medium,
-    plan: &LoadPlan,
-    request: &LoadRequest,
-    image: &PlannedImage,
-) -> Result<Digest, LoadError> {
-    let contents = &medium.metadata().plan.contents;
-    let documents: Vec<MemberId> = contents
-        .closure(image.top)
-        .into_iter()
-        .filter(|id| contents.member(*id).class == Class::Document)
-        .collect();
-    // Once a child had to be sent in its smaller form, so have its parents.
-    let mut smaller: HashSet<MemberId> = HashSet::new();
-    let mut top = image.digest;
-    for id in documents {
-        let media_type = contents.media_type(id);
-        let digest = contents.member(id).digest;
-        let variant = plan.variants.smaller(id);
-        let child_is_smaller = contents
-            .references(id)
-            .iter()
-            .any(|child| smaller.contains(child));
-        let may_reduce = request.index != IndexMode::Keep;
-        let sent = match variant {
-            Some(variant) if request.index == IndexMode::Filter || child_is_smaller => {
-                check_may_reduce(image, None)?;
-                put(
-                    client,
-                    image,
-                    media_type,
-                    variant.digest,
-                    variant.bytes.clone(),
-                )
-                .await?;
-                smaller.insert(id);
-                variant.digest
-            }
-            Some(variant) if may_reduce => {
-                let bytes = medium.document(id).map_err(damaged)?;
-                let what = TagOrDigest::Digest(digest);
-                match client
-                    .put_manifest(&image.repository, &what, media_type, bytes)
-                    .await
-                {
-                    Ok(()) => digest,
-                    Err(error) if misses_child(&error) => {
-                        check_may_reduce(image, Some(error))?;
-                        let bytes = variant.bytes.clone();
-                        put(client, image, media_type, variant.digest, bytes).await?;
-                        smaller.insert(id);
-                        variant.digest
-                    }
-                    Err(error) => return Err(LoadError::at(&image.destination())(error)),
-                }
-            }
-            _ => {
-                let bytes = medium.document(id).map_err(damaged)?;
-                let what = TagOrDigest::Digest(digest);
-                match client
-                    .put_manifest(&image.repository, &what, media_type, bytes.clone())
-                    .await
-                {
-                    Ok(()) => digest,
-                    Err(error) if is_sparse(medium, id) && misses_child(&error) => {
-                        return Err(sparse(image, "--index keep forbids a smaller one", error));
-                    }
-                    Err(error) => return Err(refused(image, media_type, &bytes, error)),
-                }
-            }
-        };
-        read_back(client, &image.repository, sent, image).await?;
-        if id == image.top {
-            top = sent;
+/// The destination's refusal of a document.
+struct Refused {
+    error: RegistryError,
+    /// Blobs of the document that are not there.
+    missing: Vec<Digest>,
+}
+
+impl From<RegistryError> for Refused {
+    fn from(error: RegistryError) -> Self {
+        let missing = Vec::new();
+        Self { error, missing }
+    }
+}
+
+impl<'a> ImagePush<'a> {
+    fn new(
+        client: &'a Client,
+        medium: &'a Medium,
+        plan: &'a LoadPlan,
+        request: &'a LoadRequest,
+        image: &'a PlannedImage,
+    ) -> Self {
+        let contents = &medium.metadata().plan.contents;
+        let mut documents = contents.closure(image.top);
+        documents.retain(|id| contents.member(*id).class == Class::Document);
+        Self {
+            client,
+            medium,
+            plan,
+            request,
+            image,
+            documents,
+            smaller: HashSet::new(),
+            unlisted: Vec::new(),
         }
     }
-    Ok(top)
-}
 
-async fn put(
-    client: &Client,
-    image: &PlannedImage,
-    media_type: &str,
-    digest: Digest,
-    bytes: Bytes,
-) -> Result<(), LoadError> {
-    let what = TagOrDigest::Digest(digest);
-    client
-        .put_manifest(&image.repository, &what, media_type, bytes)
-        .await
-        .map_err(LoadError::at(&image.destination()))
+    /// Pushes everything; returns the digest of the image as it was sent, and what the destination
+    /// does not list.
+    async fn run(mut self) -> Result<(Digest, Vec<Unlisted>), LoadError> {
+        let mut top = self.image.digest;
+        for id in std::mem::take(&mut self.documents) {
+            let sent = self.send(id).await?;
+            self.read_back(sent).await?;
+            if id == self.image.top {
+                top = sent;
+            }
+        }
+        Ok((top, self.unlisted))
+    }
+
+    /// An image whose tag is right already: is it really there?
+    async fn check_present(self) -> Result<(Digest, Vec<Unlisted>), LoadError> {
+        let image = self.image;
+        let what = match &image.tag {
+            // Others may add to a list of referrers at any time.
+            Some(tag) if image.lists.is_none() => TagOrDigest::Tag(tag.clone()),
+            _ => TagOrDigest::Digest(image.digest),
+        };
+        let pulled = self
+            .client
+            .manifest(&image.repository, &what)
+            .await
+            .map_err(LoadError::at(&image.destination()))?;
+        let smaller = self.plan.variants.smaller(image.top);
+        let smaller = smaller.map(|variant| variant.digest);
+        if pulled.digest != image.digest && Some(pulled.digest) != smaller {
+            return Err(LoadError::ReadBack {
+                destination: image.destination(),
+                detail: format!("it has {} now, expected {}", pulled.digest, image.digest),
+            });
+        }
+        let unlisted = unlisted_of_present(self.client, self.medium, image, &self.documents);
+        Ok((pulled.digest, unlisted.await?))
+    }
+
+    /// Sends a document as it is, or in its smaller form where that is wanted, or needed and
+    /// permitted. Returns the digest of what was sent.
+    async fn send(&mut self, id: MemberId) -> Result<Digest, LoadError> {
+        let smaller = self.plan.variants.smaller(id);
+        if let Some(smaller) = smaller
+            && (self.request.index == IndexMode::Filter || self.has_smaller_child(id))
+        {
+            check_may_reduce(self.image, None)?;
+            return self.send_smaller(id, smaller).await;
+        }
+        let digest = self.medium.metadata().plan.contents.member(id).digest;
+        let bytes = self.medium.document(id).map_err(damaged)?;
+        let Err(refused) = self.put_with_parts(id, digest, &bytes).await else {
+            return Ok(digest);
+        };
+        if !self.misses_part(id, &refused.error) {
+            return Err(self.refusal(id, &bytes, refused));
+        }
+        match smaller {
+            Some(smaller) => {
+                check_may_reduce(self.image, Some(refused.error))?;
+                self.send_smaller(id, smaller).await
+            }
+            None if self.request.index == IndexMode::Keep && self.is_sparse(id) => {
+                let reason = "--index keep forbids a smaller one";
+                Err(sparse(self.image, reason, refused.error))
+            }
+            None => Err(self.refusal(id, &bytes, refused)),
+        }
+    }
+
+    /// Once a child had to be sent in its smaller form, so have its parents.
+    fn has_smaller_child(&self, id: MemberId) -> bool {
+        let contents = &self.medium.metadata().plan.contents;
+        let mut children = contents.references(id).iter();
+        children.any(|child| self.smaller.contains(child))
+    }
+
+    async fn send_smaller(&mut self, id: MemberId, smaller: &Variant) -> Result<Digest, LoadError> {
+        let sent = self.put_with_parts(id, smaller.digest, &smaller.bytes);
+        if let Err(refused) = sent.await {
+            return Err(self.refusal(id, &smaller.bytes, refused));
+        }
+        self.smaller.insert(id);
+        Ok(smaller.digest)
+    }
+
+    /// Puts a document. Where the registry says that it misses a part of it, that may be one which
+    /// it has taken a moment ago and does not know of everywhere yet: then its manifests are put
+    /// once more, its blobs are looked for, and it is tried again, once.
+    async fn put_with_parts(
+        &mut self,
+        id: MemberId,
+        digest: Digest,
+        bytes: &Bytes,
+    ) -> Result<(), Refused> {
+        match self.put(id, digest, bytes).await {
+            Ok(()) => return Ok(()),
+            Err(error) if self.misses_part(id, &error) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let contents = &self.medium.metadata().plan.contents;
+        let mut missing = Vec::new();
+        for part in contents.references(id) {
+            let member = contents.member(*part);
+            if member.class == Class::Document {
+                self.put_child_again(*part).await?;
+            } else if !self
+                .client
+                .blob_exists(&self.image.repository, &member.digest, member.size)
+                .await?
+            {
+                missing.push(member.digest);
+            }
+        }
+        let again = self.put(id, digest, bytes).await;
+        again.map_err(|error| Refused { error, missing })
+    }
+
+    async fn put_child_again(&mut self, id: MemberId) -> Result<(), RegistryError> {
+        let smaller = self.plan.variants.smaller(id);
+        if let Some(smaller) = smaller.filter(|_| self.smaller.contains(&id)) {
+            return self.put(id, smaller.digest, &smaller.bytes).await;
+        }
+        // It was read a moment ago; what is wrong with the bundle will be told for the parent.
+        let Ok(bytes) = self.medium.document(id) else {
+            return Ok(());
+        };
+        let digest = self.medium.metadata().plan.contents.member(id).digest;
+        self.put(id, digest, &bytes).await
+    }
+
+    async fn put(
+        &mut self,
+        id: MemberId,
+        digest: Digest,
+        bytes: &Bytes,
+    ) -> Result<(), RegistryError> {
+        let media_type = self.medium.metadata().plan.contents.media_type(id);
+        let repository = &self.image.repository;
+        let taken = self
+            .client
+            .put_manifest(
+                repository,
+                &TagOrDigest::Digest(digest),
+                media_type,
+                bytes.clone(),
+            )
+            .await?;
+        let unlisted = Unlisted::of(repository, media_type, digest, bytes, taken);
+        self.unlisted.extend(unlisted);
+        Ok(())
+    }
+
+    /// Whether a refusal says that a part of the document is not there. What is no index is also
+    /// invalid for other reasons.
+    fn misses_part(&self, id: MemberId, error: &RegistryError) -> bool {
+        let media_type = self.medium.metadata().plan.contents.media_type(id);
+        match error.code() {
+            Some("MANIFEST_INVALID") => media_type::is_index(media_type),
+            Some(code) => MISSING_PART.contains(&code),
+            None => false,
+        }
+    }
+
+    fn is_sparse(&self, id: MemberId) -> bool {
+        let metadata = self.medium.metadata();
+        media_type::is_index(metadata.plan.contents.media_type(id))
+            && !metadata.lock.absent.is_empty()
+    }
+
+    /// Says what the refusal of a document is likely about.
+    fn refusal(&self, id: MemberId, bytes: &[u8], refused: Refused) -> LoadError {
+        let Refused { error, missing } = refused;
+        let destination = self.image.destination();
+        let media_type = self.medium.metadata().plan.contents.media_type(id);
+        if !missing.is_empty() {
+            return LoadError::BlobsMissing {
+                destination,
+                missing,
+                error: Box::new(error),
+            };
+        }
+        match RefusalReason::find(media_type, bytes, &error) {
+            Some(reason) => LoadError::Refused {
+                destination,
+                reason,
+                error: Box::new(error),
+            },
+            None => LoadError::at(&destination)(error),
+        }
+    }
+
+    /// What was pushed must come back with its digest.
+    async fn read_back(&self, digest: Digest) -> Result<(), LoadError> {
+        let repository = &self.image.repository;
+        let what = TagOrDigest::Digest(digest);
+        let pulled = self.client.manifest(repository, &what).await;
+        // The client compares the digest of what comes with the one that it asked for.
+        pulled.map(|_| ()).map_err(|error| LoadError::ReadBack {
+            destination: self.image.destination(),
+            detail: error.to_string(),
+        })
+    }
 }
 
 /// A smaller index has another digest: where somebody relies on the digest, it must not stand in.
@@ -273,71 +360,7 @@ fn sparse(image: &PlannedImage, reason: &'static str, error: RegistryError) -> L
     }
 }
 
-/// The destination's refusal of a document. Where that has foreign layers they are the likely
-/// reason, which registries do not tell: Distribution says "unknown error", with status 500.
-fn refused(
-    image: &PlannedImage,
-    media_type: &str,
-    bytes: &[u8],
-    error: RegistryError,
-) -> LoadError {
-    let status = error.status().map(|status| status.as_u16());
-    if matches!(status, Some(400 | 415 | 422 | 500))
-        && let Some(origin) = origin_of_foreign_layer(media_type, bytes)
-    {
-        return LoadError::ForeignLayer {
-            destination: image.destination(),
-            origin,
-            error: Box::new(error),
-        };
-    }
-    LoadError::at(&image.destination())(error)
-}
-
-/// Scheme and host of the first URL among a manifest's layers.
-fn origin_of_foreign_layer(media_type: &str, bytes: &[u8]) -> Option<String> {
-    let document = Document::parse(bytes, media_type).ok()?;
-    let DocumentKind::Manifest { layers, .. } = document.kind else {
-        return None;
-    };
-    let url = layers.iter().flat_map(|layer| &layer.urls).next()?;
-    let url = url::Url::parse(url).ok()?;
-    url.has_host().then(|| url.origin().ascii_serialization())
-}
-
-fn is_sparse(medium: &Medium, id: MemberId) -> bool {
-    let metadata = medium.metadata();
-    crate::oci::media_type::is_index(metadata.plan.contents.media_type(id))
-        && !metadata.lock.absent.is_empty()
-}
-
-fn misses_child(error: &RegistryError) -> bool {
-    error
-        .code()
-        .is_some_and(|code| MISSING_CHILD.contains(&code))
-}
-
-/// What was pushed must come back with its digest.
-async fn read_back(
-    client: &Client,
-    repository: &Repository,
-    digest: Digest,
-    image: &PlannedImage,
-) -> Result<(), LoadError> {
-    let failed = |detail: String| LoadError::ReadBack {
-        destination: image.destination(),
-        detail,
-    };
-    let pulled = client
-        .manifest(repository, &TagOrDigest::Digest(digest))
-        .await;
-    // The client compares the digest of what comes with the one that it asked for.
-    pulled
-        .map(|_| ())
-        .map_err(|error| failed(error.to_string()))
-}
-
-fn damaged(error: BundleError) -> LoadError {
+pub(super) fn damaged(error: BundleError) -> LoadError {
     LoadError::Open(OpenError::Bundle {
         name: "the bundle".to_owned(),
         error,

@@ -2,8 +2,9 @@
 //!
 //! The steps: **open** (signatures, metadata and framing, before any request; [`crate::open`]),
 //! **plan** (`plan`: where everything goes, what is there, what clashes), **blobs** (`blobs`), then
-//! **manifests**, read back, and only when all of that is done the **tags** (`manifests`), then the
-//! **hand-off** (`handoff`) and a **receipt**. A load that dies leaves every old tag as it was; run again, it goes on.
+//! **manifests**, read back (`manifests`), and only when all of that is done lists of **referrers** that
+//! are kept under tags (`referrers`) and the **tags** themselves (`tags`), then the **hand-off**
+//! (`handoff`) and a **receipt**. A load that dies leaves every old tag as it was; run again, it goes on.
 
 mod blobs;
 mod directory;
@@ -11,15 +12,20 @@ mod error;
 mod handoff;
 mod index;
 mod manifests;
+mod of_charts;
 mod plan;
 mod receipt;
+mod referrers;
+mod refusal;
 mod relocation;
+mod tags;
 
 pub use error::{Clash, Conflict, HandoffFailure, HandoffFault, LoadError};
 pub use handoff::{HandedOff, HandoffRequest};
 pub use index::{IndexMode, Variant, Variants};
 pub use plan::{ImageState, LoadPlan, PlannedBlob, PlannedImage};
 pub use receipt::{BlobCounts, LoadedImage, Receipt, ReceiptSignature, TagState};
+pub use refusal::RefusalReason;
 pub use relocation::{MapRule, PathLayout, Place, Relocation, RelocationError};
 
 use crate::{
@@ -167,14 +173,16 @@ async fn push(
     let images = counted(
         plan.images
             .iter()
-            .filter(|i| pushed.contains_key(&i.destination())),
+            .filter(|i| pushed.tops.contains_key(&i.destination())),
     );
     let checked = format!("{images} read back, every digest as signed");
     progress.step("checked", &checked);
-    manifests::tag(client, &medium, &plan, &pushed, request).await?;
+    tags::check_unmoved(client, &plan, &pushed, request).await?;
+    referrers::list(client, &medium, &plan, &pushed, request).await?;
+    tags::write(client, &medium, &plan, &pushed, request).await?;
     progress.step("tagged", &images);
     for image in &mut plan.images {
-        if let Some(digest) = pushed.get(&image.destination()).copied()
+        if let Some(digest) = pushed.tops.get(&image.destination()).copied()
             && digest != image.digest
         {
             progress.warn(&format!(

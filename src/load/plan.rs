@@ -1,18 +1,19 @@
 //! What goes where: destinations, clashes between images, what is there already.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
     Clash, Conflict, LoadError, LoadRequest, OnConflict,
     index::{IndexMode, Variants},
+    of_charts,
 };
 use crate::{
-    bundle::{BundleError, Class, EntryKind, Lock, MemberId},
-    oci::{Digest, Document, Reference, Repository, TagOrDigest},
+    bundle::{Class, EntryKind, Lock, MemberId},
+    oci::{Digest, Reference, Repository, TagOrDigest, media_type},
     open::Medium,
-    registry::{Client, ManifestHead, referrers_tag},
+    registry::{Client, ManifestHead, subject_of_tag},
 };
 
 /// One image on its way.
@@ -28,6 +29,9 @@ pub struct PlannedImage {
     pub repository: Repository,
     /// The tag that it gets; none when it is pinned by digest only.
     pub tag: Option<String>,
+    /// What it lists the referrers of, where its tag is one of the referrers tag schema. Such a list
+    /// is added to the one at the destination, if there is one.
+    pub lists: Option<Digest>,
     /// Its manifest or index.
     pub top: MemberId,
     /// Digest of its manifest or index.
@@ -49,6 +53,8 @@ pub enum ImageState {
     Replace(Digest),
     /// The tag points to another image and stays.
     Keep(Digest),
+    /// The tag holds another list of referrers, to which this one is added.
+    Extend(Digest),
 }
 
 impl PlannedImage {
@@ -115,7 +121,7 @@ pub(super) fn destinations(
     let mut images = Vec::new();
     let mut names: BTreeMap<String, BTreeSet<(Reference, Digest)>> = BTreeMap::new();
     let entries = &metadata.root.entries;
-    let of_charts = of_charts(medium)?;
+    let of_charts = of_charts::find(medium)?;
     for (entry, top) in entries.iter().zip(metadata.plan.contents.entries()) {
         let Some(source) = entry.reference.clone() else {
             continue;
@@ -130,13 +136,19 @@ pub(super) fn destinations(
             },
             of_chart: of_charts.contains(top),
             tag: source.tag().map(str::to_owned),
+            lists: source
+                .tag()
+                .filter(|_| entry.descriptor.media_type == media_type::OCI_INDEX)
+                .and_then(subject_of_tag),
             top: *top,
             digest: entry.descriptor.digest,
             state: ImageState::New,
             source,
         };
-        let sources = names.entry(image.destination()).or_default();
-        sources.insert((image.source.clone(), image.digest));
+        if image.lists.is_none() {
+            let sources = names.entry(image.destination()).or_default();
+            sources.insert((image.source.clone(), image.digest));
+        }
         images.push(image);
     }
     let clashes: Vec<Clash> = names
@@ -154,71 +166,6 @@ pub(super) fn destinations(
         Ok(images)
     } else {
         Err(LoadError::Clash(clashes))
-    }
-}
-
-/// The entries that are charts or refer to one, directly or not: by a subject, or by a tag that is
-/// made of a digest, as cosign and the referrers tag schema have it.
-fn of_charts(medium: &Medium) -> Result<HashSet<MemberId>, LoadError> {
-    let metadata = medium.metadata();
-    let contents = &metadata.plan.contents;
-    let mut found = HashSet::new();
-    // What may belong to a chart, in its repository: what it is about, by subject or by tag.
-    let mut known: HashSet<(&Repository, String)> = HashSet::new();
-    let mut candidates = Vec::new();
-    let entries = metadata.root.entries.iter().zip(contents.entries());
-    for (entry, id) in entries {
-        let Some(reference) = &entry.reference else {
-            continue;
-        };
-        let repository = reference.repository();
-        if entry.kind == EntryKind::Chart {
-            found.insert(*id);
-            known.insert((repository, referrers_tag(&entry.descriptor.digest)));
-        } else {
-            candidates.push((reference, *id));
-        }
-    }
-    let charts: HashSet<&Repository> = known.iter().map(|(repository, _)| *repository).collect();
-    candidates.retain(|(reference, _)| charts.contains(reference.repository()));
-    let mut about = Vec::new();
-    for (reference, id) in candidates {
-        let bytes = medium.document(id).map_err(damaged(reference))?;
-        let document = Document::parse(&bytes, contents.media_type(id)).ok();
-        let subject = document.and_then(|document| document.subject);
-        let subject = subject.map(|subject| referrers_tag(&subject.digest));
-        let tag = reference.tag().map(|tag| {
-            let suffixes = [".sig", ".att", ".sbom"];
-            let bare = suffixes.iter().find_map(|suffix| tag.strip_suffix(suffix));
-            bare.unwrap_or(tag).to_owned()
-        });
-        let of: Vec<String> = subject.into_iter().chain(tag).collect();
-        about.push((reference.repository(), id, of));
-    }
-    loop {
-        let before = found.len();
-        for (repository, id, of) in &about {
-            let belongs = of
-                .iter()
-                .any(|tag| known.contains(&(*repository, tag.clone())));
-            if belongs && found.insert(*id) {
-                let own = referrers_tag(&contents.member(*id).digest);
-                known.insert((repository, own));
-            }
-        }
-        if found.len() == before {
-            return Ok(found);
-        }
-    }
-}
-
-fn damaged(reference: &Reference) -> impl Fn(BundleError) -> LoadError {
-    let image = reference.to_string();
-    move |error| LoadError::Damaged {
-        error,
-        image: image.clone(),
-        sent: 0,
-        of: 0,
     }
 }
 
@@ -260,7 +207,10 @@ pub(super) async fn make(
                 present,
                 wanted: image.digest,
             }),
-            ImageState::New | ImageState::Present | ImageState::Incomplete => None,
+            ImageState::New
+            | ImageState::Present
+            | ImageState::Incomplete
+            | ImageState::Extend(_) => None,
         })
         .collect();
     if request.on_conflict == OnConflict::Refuse && !conflicts.is_empty() {
@@ -360,6 +310,7 @@ async fn ask(
                 false => ImageState::Incomplete,
             }
         }
+        Some(digest) if image.lists.is_some() => ImageState::Extend(digest),
         Some(digest) if request.on_conflict == OnConflict::Keep => ImageState::Keep(digest),
         Some(digest) => ImageState::Replace(digest),
     };

@@ -103,6 +103,8 @@ pub enum TagState {
     Replaced,
     /// It points to another image and was left.
     Kept,
+    /// It held another list of referrers, to which this one was added.
+    Extended,
 }
 
 /// What became of the blobs.
@@ -142,6 +144,7 @@ pub(super) fn make(
                 ImageState::New => TagState::New,
                 ImageState::Replace(_) => TagState::Replaced,
                 ImageState::Keep(_) => TagState::Kept,
+                ImageState::Extend(_) => TagState::Extended,
             },
         }
     };

@@ -3,9 +3,11 @@
 //! OCI image specification, "Image Manifest" and "Image Index", and their Docker schema 2
 //! ancestors. The bytes stay what they are; a [`Document`] is what this program understood of them.
 
+use std::collections::{BTreeMap, HashMap};
+
 use oci_spec::image as spec;
 
-use super::{Descriptor, media_type, strict_json};
+use super::{Descriptor, Digest, media_type, strict_json};
 
 /// Largest manifest, index or other JSON document that is read, in bytes (distribution
 /// specification, "Pushing manifests": registries should accept at least 4 MiB).
@@ -38,6 +40,8 @@ pub struct Document {
     pub subject: Option<Descriptor>,
     /// Type of the artifact, where it says one.
     pub artifact_type: Option<String>,
+    /// Free key-value pairs.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Why a document is refused.
@@ -137,11 +141,31 @@ impl Document {
         config.into_iter().chain(layers)
     }
 
+    /// How a list of referrers describes this document (distribution specification, "Pushing
+    /// Manifests with Subject"): a manifest without artifact type is known by its config.
+    pub fn as_referrer(&self, media_type: &str, digest: Digest, size: u64) -> Descriptor {
+        let own = self.artifact_type.as_ref().filter(|own| !own.is_empty());
+        let of_config = match &self.kind {
+            DocumentKind::Manifest { config, .. } => Some(&config.media_type),
+            DocumentKind::Index(_) => None,
+        };
+        Descriptor {
+            annotations: self.annotations.clone(),
+            artifact_type: own.or(of_config).cloned(),
+            digest,
+            media_type: media_type.to_owned(),
+            size,
+            urls: Vec::new(),
+            platform: None,
+        }
+    }
+
     fn index(index: spec::ImageIndex) -> Result<Self, DocumentError> {
         Ok(Self {
             kind: DocumentKind::Index(descriptors(index.manifests())?),
             subject: index.subject().as_ref().map(descriptor).transpose()?,
             artifact_type: index.artifact_type().as_ref().map(ToString::to_string),
+            annotations: annotations(index.annotations()),
         })
     }
 
@@ -153,6 +177,7 @@ impl Document {
             },
             subject: manifest.subject().as_ref().map(descriptor).transpose()?,
             artifact_type: manifest.artifact_type().as_ref().map(ToString::to_string),
+            annotations: annotations(manifest.annotations()),
         })
     }
 }
@@ -166,6 +191,13 @@ struct Shape {
     manifests: Option<serde::de::IgnoredAny>,
     config: Option<serde::de::IgnoredAny>,
     layers: Option<serde::de::IgnoredAny>,
+}
+
+fn annotations(from: &Option<HashMap<String, String>>) -> BTreeMap<String, String> {
+    from.iter()
+        .flatten()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect()
 }
 
 fn descriptor(from: &spec::Descriptor) -> Result<Descriptor, DocumentError> {

@@ -444,7 +444,49 @@ mod tests {
     }
 
     #[test]
-    fn what_no_registry_would_take_is_refused() {
+    fn q68_addresses_ports_and_long_names_are_told_from_tags() {
+        for (text, host, path, tag) in [
+            (
+                "[2001:db8::1]:5000/a/b:1",
+                "[2001:db8::1]:5000",
+                "a/b",
+                Some("1"),
+            ),
+            ("[::1]/a", "[::1]", "a", Some("latest")),
+            ("r.example:5000/a", "r.example:5000", "a", Some("latest")),
+            ("r.example/a:5000", "r.example", "a", Some("5000")),
+            // What Helm makes of a version `1.2.3+meta`.
+            (
+                "r.example/charts/a:1.2.3_meta",
+                "r.example",
+                "charts/a",
+                Some("1.2.3_meta"),
+            ),
+        ] {
+            let parsed: Reference = text.parse().unwrap();
+            let repository = parsed.repository();
+            assert_eq!(
+                (repository.host(), repository.path()),
+                (host, path),
+                "{text}"
+            );
+            assert_eq!(parsed.tag().or(Some("latest")), tag, "{text}");
+        }
+        assert!(
+            "r.example/charts/a:1.2.3+meta"
+                .parse::<Reference>()
+                .is_err()
+        );
+        let path = |length: usize| format!("r.example/{}", "a".repeat(length));
+        assert!(path(200).parse::<Reference>().is_ok());
+        assert!(path(256).parse::<Reference>().is_err());
+        let tag = |length: usize| format!("r.example/a:{}", "t".repeat(length));
+        assert!(tag(128).parse::<Reference>().is_ok());
+        assert!(tag(129).parse::<Reference>().is_err());
+    }
+
+    #[test]
+    fn q68_what_no_registry_would_take_is_refused() {
         for text in [
             "",
             "-rf",

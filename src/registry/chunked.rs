@@ -76,7 +76,8 @@ impl ChunkedUpload {
             let source = Arc::new(chunk);
             Upload::new(self.place.clone(), self.digest, self.size, source)
                 .run(Some(session.clone()))
-                .await?;
+                .await
+                .map_err(|error| error.about(&self.digest))?;
             self.state = State::Done;
             self.written = to;
             return Ok(());
@@ -134,7 +135,10 @@ impl ChunkedUpload {
         }
         match self.state {
             State::Done => Ok(()),
-            State::Open(session) => self.place.finish(&session, &self.digest, self.size).await,
+            State::Open(session) => {
+                let done = self.place.finish(&session, &self.digest, self.size).await;
+                done.map_err(|error| error.about(&self.digest))
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::{fmt, io, path::PathBuf, time::Duration};
 use reqwest::{Method, StatusCode};
 
 use super::{advice, credentials::CredentialError, host::DOCKER_HUB_API};
-use crate::oci::Digest;
+use crate::oci::{Algorithm, Digest};
 
 /// Why an address is not asked: its user did not permit plain HTTP.
 pub(crate) const UNENCRYPTED: &str = "it is not encrypted";
@@ -296,6 +296,22 @@ pub enum RegistryError {
         /// How many bytes had been taken.
         offset: u64,
     },
+    /// The registry refuses something that is named by another algorithm than SHA-256.
+    #[error("{error}; it seems to take no {} digests", .algorithm.name())]
+    AlgorithmRefused {
+        /// The algorithm.
+        algorithm: Algorithm,
+        /// The registry's own words.
+        error: Box<RegistryError>,
+    },
+    /// The list of referrers that is kept under a tag cannot be written.
+    #[error("`{name}`, where clients keep a list of referrers, {problem}")]
+    ReferrersTag {
+        /// The tag, with its repository.
+        name: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// What was to be sent could not be read, or is not what it should be.
     #[error("cannot read what is to be sent: {0}")]
     Source(io::Error),
@@ -339,6 +355,7 @@ impl RegistryError {
         match self {
             Self::Status { status, .. } => Some(*status),
             Self::Token { status, .. } => *status,
+            Self::AlgorithmRefused { error, .. } => error.status(),
             _ => None,
         }
     }
@@ -347,7 +364,31 @@ impl RegistryError {
     pub fn code(&self) -> Option<&str> {
         match self {
             Self::Status { server, .. } => server.code.as_deref(),
+            Self::AlgorithmRefused { error, .. } => error.code(),
             _ => None,
+        }
+    }
+
+    /// Says what a refusal of content with this digest is likely about. Registries need not take any
+    /// algorithm but SHA-256, and the answers of those that do not seldom name it.
+    pub(crate) fn about(self, digest: &Digest) -> Self {
+        let refused = matches!(
+            self.status().map(|s| s.as_u16()),
+            Some(400 | 405 | 415 | 422 | 501)
+        );
+        let other_reason = !matches!(
+            self.code(),
+            None | Some(
+                "DIGEST_INVALID" | "UNSUPPORTED" | "BLOB_UPLOAD_INVALID" | "MANIFEST_INVALID"
+            )
+        );
+        match digest.algorithm() {
+            Algorithm::Sha256 => self,
+            _ if !refused || other_reason => self,
+            algorithm => Self::AlgorithmRefused {
+                algorithm,
+                error: Box::new(self),
+            },
         }
     }
 
@@ -402,6 +443,13 @@ impl RegistryError {
             }
             Self::NotARegistry { .. } => {
                 "check host and port; a proxy or a login page may have answered in its place"
+            }
+            Self::AlgorithmRefused { .. } => {
+                "registries need not take any digests but sha256: load into one that does, or have the image built \
+                 with sha256 digests"
+            }
+            Self::ReferrersTag { .. } => {
+                "look at what the tag points to; loading again adds what is missing to the list"
             }
             Self::RangeIgnored { .. } => "fetch the whole blob instead",
             Self::Schema1 { .. } => {

@@ -56,8 +56,8 @@ pub use self::{
     error::{Asked, ConnectionFault, RegistryError, ServerMessage},
     gate::{OnPause, Pause},
     pull::{ManifestHead, PulledManifest},
-    push::Mount,
-    referrers::referrers_tag,
+    push::{Mount, Taken},
+    referrers::{ReferrersTag, referrers_tag, subject_of_tag},
     secret::Secret,
     upload::UploadSession,
 };
@@ -68,6 +68,7 @@ use crate::oci::Repository;
 #[derive(Clone)]
 pub struct Client {
     transport: Arc<Transport>,
+    turns: Arc<referrers::Turns>,
 }
 
 impl fmt::Debug for Client {
@@ -84,6 +85,7 @@ impl Client {
     pub fn new(config: ClientConfig) -> Result<Self, RegistryError> {
         Ok(Self {
             transport: Arc::new(Transport::new(config)?),
+            turns: Arc::default(),
         })
     }
 

@@ -21,6 +21,10 @@ use super::{
 };
 use crate::oci::{Digest, MAX_DOCUMENT_BYTES, Repository, TagOrDigest};
 
+/// The header in which registries name the subject of a manifest that they have put into its list of
+/// referrers (distribution specification, "Pushing Manifests with Subject").
+const SUBJECT: &str = "oci-subject";
+
 /// What came of a mount.
 #[derive(Debug)]
 pub enum Mount {
@@ -29,6 +33,14 @@ pub enum Mount {
     /// It is not. Where the registry opened an upload in its place, here it is: use it with
     /// [`Client::push_blob_in`] or close it with [`Client::cancel_upload`].
     Refused(Option<UploadSession>),
+}
+
+/// What a registry said when it took a manifest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// The manifest in whose list of referrers the registry has put it (header `OCI-Subject`). Where
+    /// this is missing, the list is for the client to keep: [`Client::update_referrers_tag`].
+    pub subject: Option<Digest>,
 }
 
 impl Client {
@@ -92,6 +104,7 @@ impl Client {
         Upload::new(self.write_place(repository), *digest, size, body)
             .run(session)
             .await
+            .map_err(|error| error.about(digest))
     }
 
     /// Opens an upload of `size` bytes that come once and in order, as from a pipe.
@@ -105,7 +118,8 @@ impl Client {
         size: u64,
     ) -> Result<ChunkedUpload, RegistryError> {
         let place = self.write_place(repository);
-        let session = place.begin_session(digest).await?;
+        let session = place.begin_session(digest).await;
+        let session = session.map_err(|error| error.about(digest))?;
         Ok(ChunkedUpload::new(place, *digest, size, session))
     }
 
@@ -138,7 +152,7 @@ impl Client {
         what: &TagOrDigest,
         media_type: &str,
         bytes: Bytes,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Taken, RegistryError> {
         self.write_place(repository)
             .put_manifest(what, media_type, bytes)
             .await
@@ -217,12 +231,12 @@ impl Place {
         }
     }
 
-    async fn put_manifest(
+    pub(super) async fn put_manifest(
         &self,
         what: &TagOrDigest,
         media_type: &str,
         bytes: Bytes,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Taken, RegistryError> {
         let transport = self.transport();
         let digest = match what {
             TagOrDigest::Digest(digest) => digest.of_same_algorithm(&bytes),
@@ -263,7 +277,7 @@ impl Place {
         let mut refused_before = false;
         loop {
             let error = match self.put_once(&call, what, &digest, &bytes).await {
-                Ok(()) => return Ok(()),
+                Ok(taken) => return Ok(taken),
                 Err(error) => error,
             };
             // Damage on the way can also look like this, so it is sent once more.
@@ -281,7 +295,7 @@ impl Place {
         what: &TagOrDigest,
         digest: &Digest,
         bytes: &Bytes,
-    ) -> Result<(), RegistryError> {
+    ) -> Result<Taken, RegistryError> {
         let transport = self.transport();
         let answer = transport.attempt(call).await?;
         if let Some(stored) = named_digest(&answer).filter(|_| answer.status().is_success()) {
@@ -294,18 +308,23 @@ impl Place {
                 });
             }
         }
+        let taken = Taken {
+            subject: answer
+                .header(SUBJECT)
+                .and_then(|subject| subject.trim().parse().ok()),
+        };
         match answer.status() {
-            StatusCode::CREATED => Ok(()),
+            StatusCode::CREATED => Ok(taken),
             status if status.is_success() => match self.names(what, digest).await? {
-                true => Ok(()),
+                true => Ok(taken),
                 false => Err(answer.unexpected(format!(
                     "{status}, but the manifest is not there afterwards"
                 ))),
             },
             _ => {
-                let error = transport.error(answer).await;
+                let error = transport.error(answer).await.about(digest);
                 match may_be_immutable(&error) && self.names(what, digest).await.unwrap_or(false) {
-                    true => Ok(()),
+                    true => Ok(Taken::default()),
                     false => Err(error),
                 }
             }

@@ -234,7 +234,7 @@ fn lists_are_read_as_editors_write_them() {
 }
 
 #[test]
-fn schema_1_is_refused_and_named_with_everything_else() {
+fn q56_schema_1_is_refused_and_named_with_everything_else() {
     let upstream = Upstream::new();
     let old = schema_1_registry();
     let mut create = upstream.create("never");
@@ -296,7 +296,7 @@ fn schema_1_registry() -> String {
 }
 
 #[test]
-fn every_kind_arrives_byte_for_byte_through_real_registries() {
+fn q51_every_kind_arrives_byte_for_byte_through_real_registries() {
     require!("docker-registry");
     let upstream = Registry::start(Options::default());
     let samples = samples::samples();

@@ -369,6 +369,8 @@ fn show(receipt: &Receipt, args: &LoadArgs, output: &Output) -> Result<(), CliEr
             (TagState::New, true) => "would be new",
             (TagState::Replaced, false) => "moved",
             (TagState::Replaced, true) => "would be moved",
+            (TagState::Extended, false) => "added to",
+            (TagState::Extended, true) => "would be added to",
         };
         let digest = image.reduced_to.unwrap_or(image.digest).short();
         table.row([image.destination.as_str(), &digest, tag, &image.source]);

@@ -245,8 +245,8 @@ impl<'a> Fetcher<'a> {
         });
         let mut signatures = Vec::new();
         if let Some((descriptor, _)) = &artifact {
-            let (repository, digest) = (reference.repository(), descriptor.digest);
-            signatures = signatures::of_chart(self.client, repository, digest).await?;
+            let repository = reference.repository();
+            signatures = signatures::of_chart(self.client, repository, descriptor).await?;
         }
         Ok(Fetched {
             reference: reference_of(reference.repository(), &chart)?,

@@ -20,7 +20,7 @@ async fn pull(server: &TestServer) -> Result<crate::registry::PulledManifest, Re
 }
 
 #[tokio::test]
-async fn a_manifest_is_kept_byte_for_byte_with_its_type() {
+async fn q51_a_manifest_is_kept_byte_for_byte_with_its_type() {
     let (content, server) = registry().await;
     let bytes = r#"{ "schemaVersion": 2, "manifests": [] }"#;
     let digest = content.add_manifest("a/b", "1", media_type::DOCKER_LIST, bytes);
@@ -78,7 +78,7 @@ async fn another_digest_is_never_believed() {
 }
 
 #[tokio::test]
-async fn the_digest_is_computed_by_the_algorithm_that_is_named() {
+async fn q57_the_digest_is_computed_by_the_algorithm_that_is_named() {
     use crate::oci::{Algorithm, Hasher};
     let mut hasher = Hasher::new(Algorithm::Sha512);
     hasher.update(IMAGE.as_bytes());
@@ -141,7 +141,7 @@ async fn what_is_not_a_manifest_is_refused() {
 }
 
 #[tokio::test]
-async fn schema_1_is_refused_by_its_name() {
+async fn q56_schema_1_is_refused_by_its_name() {
     let server = serving(
         Reply::new(200)
             .header(
@@ -159,23 +159,36 @@ async fn schema_1_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn general_media_types_are_replaced_by_a_look_inside() {
-    for content_type in ["application/json", "text/plain; charset=utf-8"] {
-        let server = serving(
-            Reply::new(200)
-                .header("content-type", content_type)
-                .body(r#"{"schemaVersion":2,"manifests":[]}"#),
-        )
-        .await;
-        assert_eq!(
-            pull(&server).await.unwrap().media_type,
-            media_type::OCI_INDEX
-        );
+async fn q53_general_media_types_are_replaced_by_a_look_inside() {
+    let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+    let manifest = r#"{"schemaVersion":2,"config":{},"layers":[]}"#;
+    let (oci_index, oci_manifest) = (media_type::OCI_INDEX, media_type::OCI_MANIFEST);
+    let with_parameter = format!("{}; charset=utf-8", media_type::DOCKER_LIST);
+    for (content_type, body, expected) in [
+        ("application/json", index, oci_index),
+        ("application/json", manifest, oci_manifest),
+        ("text/plain; charset=utf-8", index, oci_index),
+        ("text/plain; charset=utf-8", manifest, oci_manifest),
+        ("application/octet-stream", manifest, oci_manifest),
+        // A parameter is no part of the type.
+        (&with_parameter, index, media_type::DOCKER_LIST),
+        // What the document says of itself goes before its shape.
+        ("application/json", IMAGE, IMAGE_TYPE),
+    ] {
+        let reply = Reply::new(200).header("content-type", content_type);
+        let server = serving(reply.body(body)).await;
+        let pulled = pull(&server).await.unwrap();
+        assert_eq!(pulled.media_type, expected, "{content_type} {body}");
+        assert_eq!(pulled.bytes, body);
     }
+    // What it contradicts is not believed.
+    let wrong = Reply::new(200).header("content-type", media_type::OCI_INDEX);
+    let server = serving(wrong.body(manifest)).await;
+    assert!(pull(&server).await.is_err());
 }
 
 #[tokio::test]
-async fn head_is_believed_when_it_says_enough_and_else_get_is_used() {
+async fn q55_head_is_believed_when_it_says_enough_and_else_get_is_used() {
     let digest = Digest::sha256_of(IMAGE.as_bytes());
     let (content, server) = registry().await;
     content.add_manifest("a/b", "1", IMAGE_TYPE, IMAGE);

@@ -128,7 +128,7 @@ async fn q32_a_mount_asks_for_both_scopes_and_survives_a_no() {
 }
 
 #[tokio::test]
-async fn a_manifest_is_written_as_it_is() {
+async fn q51_a_manifest_is_written_as_it_is() {
     let (content, server) = registry().await;
     let client = client(&server);
     let to = repository(&server, "a/b");

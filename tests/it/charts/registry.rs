@@ -22,7 +22,7 @@ fn push(helm: &'static str, registry: &Registry, chart: &ChartFiles) {
 }
 
 #[test]
-fn what_helm_pushed_arrives_byte_for_byte_however_it_is_named() {
+fn q68_what_helm_pushed_arrives_byte_for_byte_however_it_is_named() {
     require!("docker-registry", "helm3", "helm4");
     for helm in HELMS {
         let shop = Shop::rendering_with(helm);

@@ -63,7 +63,7 @@ fn where_registries_keep_lists_of_what_refers_to_a_chart() {
 }
 
 #[test]
-fn where_clients_keep_them_under_a_tag() {
+fn q74_where_clients_keep_them_under_a_tag() {
     require!("helm4", "cosign", "crane", "docker-registry");
     let source = Registry::start(Options::default());
     let destination = Registry::start(Options::default());
@@ -71,7 +71,7 @@ fn where_clients_keep_them_under_a_tag() {
 }
 
 #[test]
-fn a_registry_that_does_not_say_what_belongs_to_a_chart_makes_no_bundle() {
+fn q69_a_registry_that_does_not_say_what_belongs_to_a_chart_makes_no_bundle() {
     require!("helm4", "cosign", "crane");
     let source = Embedded::failing("GET:/referrers/:status=403");
     let home = Home::new();

@@ -91,7 +91,7 @@ fn is_reduced(seed: &SeedImage) -> bool {
 }
 
 #[test]
-fn one_platform_travels_and_registries_get_what_they_take() {
+fn q65_one_platform_travels_and_registries_get_what_they_take() {
     require!("docker-registry");
     let world = SeedWorld::on_loopback();
     let project = Project::new();
@@ -244,7 +244,7 @@ fn blobs_left_out(images: &[SeedImage]) -> Vec<(String, Digest)> {
 }
 
 #[test]
-fn what_is_pinned_by_digest_is_never_made_smaller() {
+fn q65_what_is_pinned_by_digest_is_never_made_smaller() {
     require!("docker-registry");
     let source = Registry::start(Options::default());
     let index = sample_index(31, Family::Docker);

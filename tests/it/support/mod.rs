@@ -14,6 +14,7 @@ pub mod containerd;
 pub mod distribution;
 pub mod embedded;
 pub mod forge;
+pub mod front;
 pub mod helm;
 pub mod images;
 pub mod netns;
