@@ -41,7 +41,7 @@ pub(super) async fn push(
         .filter(|i| !matches!(i.state, ImageState::Keep(_)));
     let pushes = images.map(|image| async move {
         let digest = match image.state {
-            ImageState::Present => read_back_present(client, plan, image).await?,
+            ImageState::Present => read_back_present(client, medium, plan, image).await?,
             _ => push_image(client, medium, plan, request, image).await?,
         };
         Ok::<_, LoadError>((image.destination(), digest))
@@ -73,7 +73,7 @@ pub(super) async fn tag(
         // Two references may share one destination, with one digest.
         .filter(|image| seen.insert(image.destination()))
         .collect();
-    check_unmoved(client, &images, pushed, request).await?;
+    check_unmoved(client, medium, &images, pushed, request).await?;
     stream::iter(images.into_iter().map(Ok))
         .try_for_each_concurrent(request.concurrency.max(1), |image| async move {
             let Some(tag) = &image.tag else { return Ok(()) };
@@ -97,6 +97,7 @@ pub(super) async fn tag(
 /// The blobs took their time: no tag is moved that somebody else has set meanwhile.
 async fn check_unmoved(
     client: &Client,
+    medium: &Medium,
     images: &[&PlannedImage],
     pushed: &HashMap<String, Digest>,
     request: &LoadRequest,
@@ -109,7 +110,9 @@ async fn check_unmoved(
         let head = client.manifest_head(&image.repository, &what).await;
         let found = head
             .map_err(LoadError::at(&name))?
-            .and_then(|head| head.digest);
+            .and_then(|head| head.digest)
+            .map(|found| image.by_its_own_algorithm(medium, found))
+            .transpose()?;
         let planned = match image.state {
             ImageState::Replace(digest) => Some(digest),
             _ => None,
@@ -137,6 +140,7 @@ async fn check_unmoved(
 /// An image whose tag is right already: is it really there?
 async fn read_back_present(
     client: &Client,
+    medium: &Medium,
     plan: &LoadPlan,
     image: &PlannedImage,
 ) -> Result<Digest, LoadError> {
@@ -148,16 +152,17 @@ async fn read_back_present(
         .manifest(&image.repository, &what)
         .await
         .map_err(LoadError::at(&image.destination()))?;
+    let found = image.by_its_own_algorithm(medium, pulled.digest)?;
     let smaller = plan
         .variants
         .smaller(image.top)
         .map(|variant| variant.digest);
-    if pulled.digest == image.digest || Some(pulled.digest) == smaller {
-        return Ok(pulled.digest);
+    if found == image.digest || Some(found) == smaller {
+        return Ok(found);
     }
     Err(LoadError::ReadBack {
         destination: image.destination(),
-        detail: format!("it has {} now, expected {}", pulled.digest, image.digest),
+        detail: format!("it has {found} now, expected {}", image.digest),
     })
 }
 
