@@ -102,6 +102,10 @@ impl Variants {
             if let Some(smaller) = self.smaller(member) {
                 child["digest"] = Value::from(smaller.digest.to_string());
                 child["size"] = Value::from(smaller.bytes.len());
+                // The content itself, which a descriptor may repeat, is another one now.
+                if let Some(child) = child.as_object_mut() {
+                    child.remove("data");
+                }
                 changed = true;
             }
             kept.push(member);
