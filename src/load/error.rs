@@ -238,6 +238,14 @@ pub struct Conflict {
 }
 
 impl LoadError {
+    /// A document of the bundle cannot be read.
+    pub(super) fn damaged(error: BundleError) -> Self {
+        Self::Open(OpenError::Bundle {
+            name: "the bundle".to_owned(),
+            error,
+        })
+    }
+
     /// The destination's failure with one image.
     pub(super) fn at(image: &str) -> impl Fn(RegistryError) -> Self {
         let image = image.to_owned();

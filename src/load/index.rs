@@ -12,7 +12,7 @@ use super::LoadError;
 use crate::{
     bundle::{BundleError, Class, MemberId},
     oci::{Digest, media_type},
-    open::{Medium, OpenError},
+    open::Medium,
 };
 
 /// What to do with an index of which only some children are in the bundle.
@@ -62,7 +62,7 @@ impl Variants {
                 let is_index = contents.member(id).class == Class::Document
                     && media_type::is_index(contents.media_type(id));
                 if is_index && !variants.0.contains_key(&id) {
-                    let bytes = medium.document(id).map_err(damaged)?;
+                    let bytes = medium.document(id).map_err(LoadError::damaged)?;
                     if let Some(variant) = variants.reduce(medium, id, &bytes)? {
                         variants.0.insert(id, variant);
                     }
@@ -79,7 +79,7 @@ impl Variants {
         bytes: &[u8],
     ) -> Result<Option<Variant>, LoadError> {
         let contents = &medium.metadata().plan.contents;
-        let wrong = |error: serde_json::Error| damaged(BundleError::Lock(error.into()));
+        let wrong = |error: serde_json::Error| LoadError::damaged(BundleError::Lock(error.into()));
         let mut index: Value = serde_json::from_slice(bytes).map_err(wrong)?;
         let Some(children) = index.get_mut("manifests").and_then(Value::as_array_mut) else {
             return Ok(None);
@@ -102,6 +102,10 @@ impl Variants {
             if let Some(smaller) = self.smaller(member) {
                 child["digest"] = Value::from(smaller.digest.to_string());
                 child["size"] = Value::from(smaller.bytes.len());
+                // The content itself, which a descriptor may repeat, is another one now.
+                if let Some(child) = child.as_object_mut() {
+                    child.remove("data");
+                }
                 changed = true;
             }
             kept.push(member);
@@ -118,11 +122,4 @@ impl Variants {
             children: kept,
         }))
     }
-}
-
-fn damaged(error: BundleError) -> LoadError {
-    LoadError::Open(OpenError::Bundle {
-        name: "the bundle".to_owned(),
-        error,
-    })
 }

@@ -13,9 +13,9 @@ use super::{
     refusal::RefusalReason,
 };
 use crate::{
-    bundle::{BundleError, Class, MemberId},
+    bundle::{Class, MemberId},
     oci::{Digest, TagOrDigest, media_type},
-    open::{Medium, OpenError},
+    open::Medium,
     registry::{Client, RegistryError},
 };
 
@@ -47,7 +47,7 @@ impl Pushed {
         let pushed = self.tops.get(&image.destination());
         match plan.variants.smaller(image.top) {
             Some(smaller) if pushed == Some(&smaller.digest) => Ok(smaller.bytes.clone()),
-            _ => medium.document(image.top).map_err(damaged),
+            _ => medium.document(image.top).map_err(LoadError::damaged),
         }
     }
 }
@@ -164,16 +164,17 @@ impl<'a> ImagePush<'a> {
             .manifest(&image.repository, &what)
             .await
             .map_err(LoadError::at(&image.destination()))?;
+        let found = image.by_its_own_algorithm(self.medium, pulled.digest)?;
         let smaller = self.plan.variants.smaller(image.top);
         let smaller = smaller.map(|variant| variant.digest);
-        if pulled.digest != image.digest && Some(pulled.digest) != smaller {
+        if found != image.digest && Some(found) != smaller {
             return Err(LoadError::ReadBack {
                 destination: image.destination(),
-                detail: format!("it has {} now, expected {}", pulled.digest, image.digest),
+                detail: format!("it has {found} now, expected {}", image.digest),
             });
         }
         let unlisted = unlisted_of_present(self.client, self.medium, image, &self.documents);
-        Ok((pulled.digest, unlisted.await?))
+        Ok((found, unlisted.await?))
     }
 
     /// Sends a document as it is, or in its smaller form where that is wanted, or needed and
@@ -187,7 +188,7 @@ impl<'a> ImagePush<'a> {
             return self.send_smaller(id, smaller).await;
         }
         let digest = self.medium.metadata().plan.contents.member(id).digest;
-        let bytes = self.medium.document(id).map_err(damaged)?;
+        let bytes = self.medium.document(id).map_err(LoadError::damaged)?;
         let Err(refused) = self.put_with_parts(id, digest, &bytes).await else {
             return Ok(digest);
         };
@@ -358,11 +359,4 @@ fn sparse(image: &PlannedImage, reason: &'static str, error: RegistryError) -> L
         reason,
         error: Box::new(error),
     }
-}
-
-pub(super) fn damaged(error: BundleError) -> LoadError {
-    LoadError::Open(OpenError::Bundle {
-        name: "the bundle".to_owned(),
-        error,
-    })
 }

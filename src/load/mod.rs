@@ -177,7 +177,7 @@ async fn push(
     );
     let checked = format!("{images} read back, every digest as signed");
     progress.step("checked", &checked);
-    tags::check_unmoved(client, &plan, &pushed, request).await?;
+    tags::check_unmoved(client, &medium, &plan, &pushed, request).await?;
     referrers::list(client, &medium, &plan, &pushed, request).await?;
     tags::write(client, &medium, &plan, &pushed, request).await?;
     progress.step("tagged", &images);

@@ -66,6 +66,26 @@ impl PlannedImage {
         }
     }
 
+    /// The image's own digest in place of one that a registry names for the same bytes: under a tag
+    /// most know no algorithm but SHA-256. Any other digest stays what it is.
+    ///
+    /// # Errors
+    /// When the image's document cannot be read from the medium.
+    pub(super) fn by_its_own_algorithm(
+        &self,
+        medium: &Medium,
+        found: Digest,
+    ) -> Result<Digest, LoadError> {
+        if found.algorithm() == self.digest.algorithm() {
+            return Ok(found);
+        }
+        let bytes = medium.document(self.top).map_err(LoadError::damaged)?;
+        match found.of_same_algorithm(&bytes) == found {
+            true => Ok(self.digest),
+            false => Ok(found),
+        }
+    }
+
     /// Whether anything is to be pushed for it.
     pub fn is_to_be_pushed(&self) -> bool {
         !matches!(self.state, ImageState::Present)
@@ -300,6 +320,10 @@ async fn ask(
             let pulled = client.manifest(&image.repository, &what).await;
             Some(pulled.map_err(LoadError::at(&image.destination()))?.digest)
         }
+    };
+    let present = match present {
+        Some(digest) => Some(image.by_its_own_algorithm(medium, digest)?),
+        None => None,
     };
     image.state = match present {
         None => ImageState::New,

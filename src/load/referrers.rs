@@ -8,7 +8,7 @@ use futures_util::{TryStreamExt as _, stream};
 
 use super::{
     LoadError, LoadRequest,
-    manifests::{Pushed, damaged},
+    manifests::Pushed,
     plan::{ImageState, LoadPlan, PlannedImage},
 };
 use crate::{
@@ -60,7 +60,7 @@ pub(super) async fn unlisted_of_present(
     let mut unlisted = Vec::new();
     for id in documents {
         let (media_type, digest) = (contents.media_type(*id), contents.member(*id).digest);
-        let bytes = medium.document(*id).map_err(damaged)?;
+        let bytes = medium.document(*id).map_err(LoadError::damaged)?;
         let document = Document::parse(&bytes, media_type).ok();
         let Some(subject) = document.and_then(|document| document.subject) else {
             continue;

@@ -28,6 +28,7 @@ fn to_write(plan: &LoadPlan) -> impl Iterator<Item = &PlannedImage> {
 /// With all tags that somebody has set.
 pub(super) async fn check_unmoved(
     client: &Client,
+    medium: &Medium,
     plan: &LoadPlan,
     pushed: &Pushed,
     request: &LoadRequest,
@@ -40,7 +41,9 @@ pub(super) async fn check_unmoved(
         let head = client.manifest_head(&image.repository, &what).await;
         let found = head
             .map_err(LoadError::at(&name))?
-            .and_then(|head| head.digest);
+            .and_then(|head| head.digest)
+            .map(|found| image.by_its_own_algorithm(medium, found))
+            .transpose()?;
         let planned = match image.state {
             ImageState::Replace(digest) => Some(digest),
             _ => None,

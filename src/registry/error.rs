@@ -500,6 +500,11 @@ fn status_hint(asked: &Asked, status: StatusCode, server: &ServerMessage) -> Opt
             "the registry misses something that the manifest names; where that is an image of another platform, its \
              setting `validation.manifests.indexes.platforms: none` (Distribution) permits it"
         }
+        // That the digest fits has been checked before it was sent.
+        (400, "DIGEST_INVALID" | "UNSUPPORTED") if asked.what.contains("sha512:") => {
+            "this registry seems to know no digests but those of SHA-256: the image needs one that does, or to be \
+             built with SHA-256"
+        }
         (400, _) if message.contains("urls") => {
             "layers with URLs are refused: permit them with `validation.manifests.urls.allow` (Distribution)"
         }

@@ -3,6 +3,7 @@
 mod approval;
 mod charts;
 mod cli;
+mod conformance;
 mod cosign;
 mod crashes;
 mod documents;

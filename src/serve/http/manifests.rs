@@ -9,7 +9,9 @@ use axum::{
     response::Response,
 };
 
-use super::{Api, ApiError, CONTENT_DIGEST, Code, body, empty, set, with_body};
+use super::{
+    Api, ApiError, CONTENT_DIGEST, Code, body, empty, query_all, route::check_tag, set, with_body,
+};
 use crate::{
     oci::{Digest, TagOrDigest, media_type},
     serve::{
@@ -20,6 +22,9 @@ use crate::{
 };
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const TAGS: HeaderName = HeaderName::from_static("oci-tag");
+/// Most tags that one push by digest may set.
+const MAX_TAGS: usize = 64;
 /// Longest media type that is stored (RFC 6838 permits 127 on each side of the slash).
 const MAX_MEDIA_TYPE: usize = 255;
 
@@ -76,6 +81,7 @@ pub(super) async fn put(
             actual
         }
     };
+    let tags = tags(parts, &what)?;
     let (media_type, document) = examine(parts, &bytes)?;
     let size = bytes.len() as u64;
     let refers_to = document.as_ref().and_then(|document| {
@@ -85,6 +91,11 @@ pub(super) async fn put(
     let subject = refers_to.as_ref().map(|(subject, _)| *subject);
     let repository = name.clone();
     let sparse = api.allow_sparse_indexes;
+    // Answered for those tags only that came as parameters.
+    let accepted = match &what {
+        TagOrDigest::Tag(_) => String::new(),
+        TagOrDigest::Digest(_) => tags.join(", "),
+    };
     api.blocking(move |store| {
         if let Some(document) = &document {
             check_pieces(store, &repository, &media_type, document, sparse)?;
@@ -93,10 +104,7 @@ pub(super) async fn put(
             digest,
             media_type: &media_type,
             bytes: &bytes,
-            tag: match &what {
-                TagOrDigest::Tag(tag) => Some(tag),
-                TagOrDigest::Digest(_) => None,
-            },
+            tags: &tags,
             refers_to,
         };
         store.put_manifest(&repository, &manifest)?;
@@ -110,7 +118,31 @@ pub(super) async fn put(
     if let Some(subject) = subject {
         set(&mut response, SUBJECT, &subject.to_string());
     }
+    if !accepted.is_empty() {
+        set(&mut response, TAGS, &accepted);
+    }
     Ok(response)
+}
+
+/// The tags that a push is to set: the one in its path, or, where that is a digest, those in `tag`
+/// parameters. Only so can a tag point to a digest of another algorithm than SHA-256.
+fn tags(parts: &Parts, what: &TagOrDigest) -> Result<Vec<String>, ApiError> {
+    if let TagOrDigest::Tag(tag) = what {
+        return Ok(vec![tag.clone()]);
+    }
+    let tags = query_all(parts, "tag");
+    if tags.len() > MAX_TAGS {
+        let message = "too many tags for one push: at most 64";
+        return Err(ApiError::new(
+            StatusCode::URI_TOO_LONG,
+            Code::TagInvalid,
+            message,
+        ));
+    }
+    for tag in &tags {
+        check_tag(tag)?;
+    }
+    Ok(tags)
 }
 
 pub(super) async fn delete(

@@ -200,8 +200,17 @@ fn set(response: &mut Response, name: HeaderName, value: &str) {
 
 /// The first query parameter of this name, decoded.
 fn query(parts: &Parts, name: &str) -> Option<String> {
-    let query = parts.uri.query()?;
+    query_values(parts, name).next()
+}
+
+/// All query parameters of this name, decoded, in their order.
+fn query_all(parts: &Parts, name: &str) -> Vec<String> {
+    query_values(parts, name).collect()
+}
+
+fn query_values(parts: &Parts, name: &str) -> impl Iterator<Item = String> {
+    let query = parts.uri.query().unwrap_or_default();
     form_urlencoded::parse(query.as_bytes())
-        .find(|(key, _)| key == name)
+        .filter(move |(key, _)| key == name)
         .map(|(_, value)| value.into_owned())
 }

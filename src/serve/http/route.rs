@@ -75,8 +75,14 @@ fn tag_or_digest(text: &str) -> Result<TagOrDigest, ApiError> {
     if text.contains(':') {
         return parse_digest(text).map(TagOrDigest::Digest);
     }
+    check_tag(text)?;
+    Ok(TagOrDigest::Tag(text.to_owned()))
+}
+
+/// Refuses what is no tag by its grammar.
+pub(super) fn check_tag(text: &str) -> Result<(), ApiError> {
     if is_tag(text) {
-        return Ok(TagOrDigest::Tag(text.to_owned()));
+        return Ok(());
     }
     Err(ApiError::bad_request(Code::TagInvalid, "not a valid tag").about("tag", text))
 }

@@ -39,13 +39,13 @@ pub(in crate::serve) struct NewManifest<'a> {
     pub(in crate::serve) digest: Digest,
     pub(in crate::serve) media_type: &'a str,
     pub(in crate::serve) bytes: &'a [u8],
-    pub(in crate::serve) tag: Option<&'a str>,
+    pub(in crate::serve) tags: &'a [String],
     /// What this manifest refers to, and how the list of referrers describes it.
     pub(in crate::serve) refers_to: Option<(Digest, Referrer)>,
 }
 
 impl Store {
-    /// Stores a manifest; the tag moves last, when everything else is on the disk.
+    /// Stores a manifest; its tags move last, when everything else is on the disk.
     pub(in crate::serve) fn put_manifest(
         &self,
         repository: &RepositoryName,
@@ -65,7 +65,7 @@ impl Store {
         }
         let link = self.manifest_link(repository, digest);
         durable::write(&temporary, &link, manifest.media_type.as_bytes())?;
-        if let Some(tag) = manifest.tag {
+        for tag in manifest.tags {
             let target = digest.to_string();
             durable::write(&temporary, &self.tag(repository, tag), target.as_bytes())?;
         }

@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Fixture, code, descriptor, header, image};
-use crate::oci::{Digest, MAX_DOCUMENT_BYTES, media_type};
+use crate::oci::{Algorithm, Digest, Hasher, MAX_DOCUMENT_BYTES, media_type};
 
 fn bytes(value: &Value) -> Vec<u8> {
     serde_json::to_vec(value).unwrap()
@@ -202,6 +202,48 @@ async fn tags_move() {
     assert_eq!(header(&head, "docker-content-digest"), second.to_string());
     let old = registry.head(&format!("/v2/a/manifests/{first}")).await;
     assert_eq!(old.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_push_by_digest_sets_the_tags_of_its_parameters() {
+    let registry = Fixture::new().await;
+    let (_, bytes) = registry.push_image("a", "old", "x").await;
+    let mut hasher = Hasher::new(Algorithm::Sha512);
+    hasher.update(&bytes);
+    let digest = hasher.finish();
+    let push = async |query: &str| {
+        let reference = format!("{digest}{query}");
+        registry
+            .put("a", &reference, media_type::OCI_MANIFEST, &bytes)
+            .await
+    };
+    let response = push("").await;
+    assert_eq!(response.status(), StatusCode::CREATED);
+    assert_eq!(response.headers().get("oci-tag"), None);
+    let response = push("?tag=1.2&tag=%31&tag=latest").await;
+    assert_eq!(response.status(), StatusCode::CREATED);
+    assert_eq!(header(&response, "oci-tag"), "1.2, 1, latest");
+    for tag in ["1.2", "1", "latest"] {
+        let got = registry.get(&format!("/v2/a/manifests/{tag}")).await;
+        assert_eq!(header(&got, "docker-content-digest"), digest.to_string());
+        assert_eq!(got.bytes().await.unwrap(), bytes);
+    }
+
+    // One that cannot be set, and none is.
+    let response = push("?tag=new&tag=../x").await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(code(response).await, "TAG_INVALID");
+    let many: String = (0..65).map(|n| format!("&tag=t{n}")).collect();
+    let response = push(&format!("?{}", &many[1..])).await;
+    assert_eq!(response.status(), StatusCode::URI_TOO_LONG);
+    // A push by tag is for that tag.
+    let by_tag = "old?tag=other";
+    let response = registry
+        .put("a", by_tag, media_type::OCI_MANIFEST, &bytes)
+        .await;
+    assert_eq!(response.headers().get("oci-tag"), None);
+    let listed: Value = registry.get("/v2/a/tags/list").await.json().await.unwrap();
+    assert_eq!(listed["tags"], json!(["1", "1.2", "latest", "old"]));
 }
 
 #[tokio::test]

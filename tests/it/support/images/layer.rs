@@ -25,7 +25,8 @@ pub struct Layer {
     compression: Compression,
     bytes: Bytes,
     digest: Digest,
-    pub(super) diff_id: Digest,
+    /// The digest of the tar archive, as configurations name it.
+    pub diff_id: Digest,
 }
 
 /// An entry of a layer's tar archive.
@@ -110,7 +111,8 @@ impl Layer {
         self.bytes.len()
     }
 
-    pub(super) fn blob(&self, family: Family) -> Blob {
+    /// The layer as a blob with the family's media type.
+    pub fn blob(&self, family: Family) -> Blob {
         let media_type = match (family, self.compression) {
             (Family::Oci, Compression::None) => "application/vnd.oci.image.layer.v1.tar",
             (Family::Oci, Compression::Gzip) => "application/vnd.oci.image.layer.v1.tar+gzip",

@@ -152,7 +152,8 @@ impl Platform {
         self
     }
 
-    fn fields(&self) -> Map<String, Value> {
+    /// The fields of a descriptor's `platform`.
+    pub fn fields(&self) -> Map<String, Value> {
         let mut fields = Map::new();
         fields.insert("os".into(), json!(self.os));
         fields.insert("architecture".into(), json!(self.architecture));
