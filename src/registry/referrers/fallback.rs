@@ -162,5 +162,5 @@ impl Place {
 
 /// How long to wait after a round of this length, with the client's first pause between attempts.
 fn settling(backoff: Duration, round: Duration) -> Duration {
-    (4 * backoff).max(4 * round).min(Duration::from_secs(10))
+    (backoff / 2).max(4 * round).min(Duration::from_secs(10))
 }
