@@ -3,7 +3,8 @@
 //! The order is: the command line; the one file that was named (`--authfile` or
 //! `REGISTRY_AUTH_FILE`), which then is the only one; otherwise `DOCKER_AUTH_CONFIG`, the containers
 //! tools' `auth.json` files and Docker's `config.json`. The first of them that knows the repository
-//! wins, and within one file the longest path prefix does (containers-auth.json(5)).
+//! wins, and within one file the longest path prefix does (containers-auth.json(5)), then a host with
+//! wildcards.
 
 pub(crate) mod auth_file;
 pub(crate) mod helper;

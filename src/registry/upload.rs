@@ -401,7 +401,10 @@ impl Upload {
 
     /// Whether an error on the whole blob is one that smaller pieces may not meet.
     fn wants_chunks(&self, error: &RegistryError) -> bool {
+        let large = self.size > self.place.host.chunk_size();
         match error {
+            // A fresh token was refused behind the body: it does not live as long as that takes.
+            RegistryError::Status { status, .. } if *status == StatusCode::UNAUTHORIZED => large,
             RegistryError::Status { status, .. } => {
                 error.code() != Some("DIGEST_INVALID")
                     && matches!(
@@ -409,9 +412,7 @@ impl Upload {
                         400 | 404 | 405 | 411 | 413 | 415 | 416 | 501
                     )
             }
-            RegistryError::Connection { fault, .. } => {
-                *fault == ConnectionFault::Broken && self.size > self.place.host.chunk_size()
-            }
+            RegistryError::Connection { fault, .. } => *fault == ConnectionFault::Broken && large,
             _ => false,
         }
     }

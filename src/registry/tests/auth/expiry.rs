@@ -128,3 +128,35 @@ async fn q03_a_slow_blob_in_one_piece_is_sent_again_with_a_new_token() {
     }
     assert_eq!(server.count("GET", TOKEN), 2);
 }
+
+#[tokio::test]
+async fn q03_a_blob_that_takes_longer_than_any_token_lives_goes_in_chunks() {
+    let (content, server) = short_lived(usize::MAX, |request| {
+        let whole = request.method == "PUT" && request.body.len() > 100;
+        whole.then(|| unauthorized(r#"Bearer realm="/token",service="s",error="invalid_token""#))
+    })
+    .await;
+    let bytes = pattern(LENGTH);
+    push(&server, &bytes, Arc::new(Bytes::from(bytes.clone())))
+        .await
+        .unwrap();
+    let digest = Digest::sha256_of(&bytes).to_string();
+    assert_eq!(content.blob("a/b", &digest), Some(bytes));
+    let count = |method: &str| server.log().iter().filter(|r| r.method == method).count();
+    // Twice in one piece; then in pieces, and an end without a body.
+    assert_eq!((count("PUT"), count("PATCH")), (3, 4));
+
+    // Who may not write at all is told so.
+    let server = TestServer::start(|request| match request.method.as_str() {
+        "POST" => Reply::new(202).header("Location", "/up/1"),
+        "PUT" | "PATCH" => error(401, "DENIED"),
+        _ => Reply::new(200).body("{}"),
+    })
+    .await;
+    let bytes = pattern(LENGTH);
+    let failed = push(&server, &bytes, Arc::new(Bytes::from(bytes.clone())))
+        .await
+        .unwrap_err();
+    assert!(failed.is_denied() && failed.code() == Some("DENIED"));
+    assert!(failed.hint().unwrap().contains("project `a`"), "{failed}");
+}
