@@ -32,9 +32,10 @@ impl CliError {
 
     fn of_registry(theirs: Exit, error: &RegistryError) -> Self {
         let exit = match error {
-            RegistryError::CaFile { .. } | RegistryError::Host(_) | RegistryError::Usage(_) => {
-                Exit::Usage
-            }
+            RegistryError::CaFile { .. }
+            | RegistryError::Certificate { .. }
+            | RegistryError::Host(_)
+            | RegistryError::Usage(_) => Exit::Usage,
             RegistryError::Credentials(CredentialError::File { .. }) | RegistryError::Source(_) => {
                 Exit::LocalIo
             }
@@ -254,6 +255,13 @@ mod tests {
     fn a_registry_is_source_or_destination_but_this_side_is_neither() {
         let missing = RegistryError::Host("x/".to_owned());
         assert_eq!(CliError::source(&missing).exit, Exit::Usage);
+        let certificate = RegistryError::Certificate {
+            path: "client.key".into(),
+            detail: "the key is encrypted".to_owned(),
+        };
+        let error = CliError::destination(&certificate);
+        assert_eq!(error.exit, Exit::Usage);
+        assert!(error.hint.is_some());
         let unreadable = || std::io::Error::from(ErrorKind::PermissionDenied);
         let credentials = RegistryError::Credentials(CredentialError::File {
             path: "config.json".into(),

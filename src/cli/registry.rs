@@ -5,13 +5,16 @@ use super::{
     exit::CliError,
     prompt,
 };
-use crate::registry::{ClientConfig, Credential, CredentialConfig, ProxyUse, Secret};
+use crate::registry::{
+    ClientCertificate, ClientConfig, Credential, CredentialConfig, ProxyUse, Secret,
+};
 
 impl ConnectionArgs {
     /// What these arguments say, and nothing about who asks.
     pub fn client_config(&self, proxy: ProxyUse) -> ClientConfig {
         ClientConfig {
             ca_files: self.ca_file.clone(),
+            resolve: self.resolve.clone(),
             plain_http: self.plain_http.clone(),
             insecure_skip_tls_verify: self.insecure_skip_tls_verify.clone(),
             proxy,
@@ -22,6 +25,17 @@ impl ConnectionArgs {
             },
             ..ClientConfig::default()
         }
+    }
+
+    /// What `host` is shown of this client.
+    pub fn client_certificate(&self, host: &str) -> Option<ClientCertificate> {
+        // The grammar has them go together.
+        let (certificate, key) = self.client_cert.clone().zip(self.client_key.clone())?;
+        Some(ClientCertificate {
+            host: host.to_owned(),
+            certificate,
+            key,
+        })
     }
 }
 
@@ -39,10 +53,12 @@ impl RegistryArgs {
     }
 
     /// The configuration for a transfer with these hosts. Reads the password from standard input
-    /// if one was promised: it belongs to the one host, and goes to no other.
+    /// if one was promised: it belongs to the one host, and goes to no other. So does a client
+    /// certificate.
     ///
     /// # Errors
-    /// With exit code 2 when there is a user name and not exactly one host, or no password.
+    /// With exit code 2 when there is a user name or a client certificate and not exactly one host,
+    /// or no password.
     pub fn client_config<'a>(
         &self,
         proxy: ProxyUse,
@@ -50,8 +66,17 @@ impl RegistryArgs {
     ) -> Result<ClientConfig, CliError> {
         self.check()?;
         let mut config = self.connection.client_config(proxy);
+        let hosts: Vec<&str> = hosts.into_iter().collect();
+        if self.connection.client_cert.is_some() {
+            let several = "certs.d/HOST[:PORT]/NAME.cert and NAME.key in ~/.config/containers or \
+                           /etc/containers, for each registry";
+            let host = only("--client-cert", &hosts, several)?;
+            let certificate = self.connection.client_certificate(&host);
+            config.client_certificates.extend(certificate);
+        }
         if let Some(username) = &self.username {
-            let host = only(hosts)?;
+            let several = "bundle login HOST, for each registry that wants credentials";
+            let host = only("--username", &hosts, several)?;
             let password = prompt::password_from_stdin()?;
             config.credentials.explicit = Some((host, basic(username, &password)));
         }
@@ -59,17 +84,17 @@ impl RegistryArgs {
     }
 }
 
-fn only<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Result<String, CliError> {
-    let hosts: Vec<&str> = hosts.into_iter().collect();
-    match hosts.as_slice() {
+/// The one host that an option can be for.
+fn only(option: &str, hosts: &[&str], several: &str) -> Result<String, CliError> {
+    match hosts {
         [host] => Ok((*host).to_owned()),
-        [] => Err(CliError::usage(
-            "--username, but no registry is asked for anything",
-        )),
-        several => Err(
-            CliError::usage("--username does not say which registry it is for")
-                .details(several)
-                .hint("bundle login HOST, for each registry that wants credentials"),
+        [] => Err(CliError::usage(format!(
+            "{option}, but no registry is asked for anything"
+        ))),
+        hosts => Err(
+            CliError::usage(format!("{option} does not say which registry it is for"))
+                .details(hosts)
+                .hint(several),
         ),
     }
 }
@@ -96,7 +121,7 @@ mod tests {
     #[test]
     fn the_client_is_told_what_the_arguments_say() {
         let args = args(
-            " --ca-file a.pem --plain-http A.b:1 --insecure-skip-tls-verify c.d --authfile f \
+            " --ca-file a.pem --resolve B.c:1=::1 --plain-http A.b:1 --insecure-skip-tls-verify c.d --authfile f \
              --retries 9"
                 .split_whitespace()
                 .fold(String::new(), |all, word| format!("{all} {word}"))
@@ -104,12 +129,32 @@ mod tests {
         );
         let config = args.client_config(ProxyUse::None, ["x", "y"]).unwrap();
         assert_eq!(config.ca_files, [std::path::PathBuf::from("a.pem")]);
+        assert_eq!(config.resolve, ["b.c:1=::1".parse().unwrap()]);
         assert_eq!(config.plain_http, ["a.b:1"]);
         assert_eq!(config.insecure_skip_tls_verify, ["c.d"]);
         assert_eq!(config.credentials.authfile.unwrap().as_os_str(), "f");
         assert_eq!(config.retries, 9);
         assert_eq!(config.proxy, ProxyUse::None);
         assert!(config.credentials.explicit.is_none());
+    }
+
+    #[test]
+    fn q83_a_client_certificate_is_for_one_host() {
+        let named = args(" --client-cert c.pem --client-key k.pem");
+        for hosts in [&[][..], &["a", "b"]] {
+            let error = named
+                .client_config(ProxyUse::None, hosts.iter().copied())
+                .unwrap_err();
+            assert_eq!(error.exit, crate::cli::exit::Exit::Usage);
+            assert!(error.message.contains("--client-cert"), "{error:?}");
+        }
+        let config = named.client_config(ProxyUse::None, ["a.b:1"]).unwrap();
+        let expected = ClientCertificate {
+            host: "a.b:1".to_owned(),
+            certificate: "c.pem".into(),
+            key: "k.pem".into(),
+        };
+        assert_eq!(config.client_certificates, [expected]);
     }
 
     #[test]

@@ -28,7 +28,8 @@ impl RegistryError {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Connection { fault, .. } => {
-                !matches!(fault, ConnectionFault::Tls | ConnectionFault::Certificate)
+                use ConnectionFault::{Certificate, ClientCertificate, Tls};
+                !matches!(fault, Tls | Certificate | ClientCertificate)
             }
             Self::Status { status, .. } => is_transient(*status),
             Self::Token { status, .. } => status.is_some_and(is_transient),

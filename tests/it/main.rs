@@ -9,6 +9,7 @@ mod crashes;
 mod environment;
 mod handoff;
 mod other_tools;
+mod proxies;
 mod readme;
 mod reproducible;
 mod seed_world;
