@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use super::exit::{CliError, Exit};
 use crate::{
     bundle::BundleError,
-    create::CreateError,
+    create::{CreateError, Unresolved},
     extract::ExtractError,
     inspect::RawError,
     load::{HandoffFailure, HandoffFault, LoadError},
@@ -128,6 +128,11 @@ impl From<CreateError> for CliError {
     fn from(error: CreateError) -> Self {
         let (details, hint) = (error.details(), error.hint());
         let exit = match &error {
+            CreateError::Resolve { failed, .. }
+                if failed.iter().any(|(_, fault)| is_of_own_files(fault)) =>
+            {
+                Exit::Usage
+            }
             CreateError::Charts { failed, .. }
                 if failed.iter().any(|(_, fault)| fault.is_of_source()) =>
             {
@@ -165,10 +170,27 @@ impl From<CreateError> for CliError {
     }
 }
 
+/// Whether nothing was asked of a registry, because the certificates that are kept for it here
+/// cannot be used.
+fn is_of_own_files(fault: &Unresolved) -> bool {
+    matches!(
+        fault,
+        Unresolved::Registry {
+            error: RegistryError::Certificate { .. },
+            ..
+        }
+    )
+}
+
 impl From<LoadError> for CliError {
     fn from(error: LoadError) -> Self {
         let (details, hint) = (error.details(), error.hint());
         let exit = match error {
+            LoadError::Destination { ref error, .. }
+                if matches!(**error, RegistryError::Certificate { .. }) =>
+            {
+                Exit::Usage
+            }
             LoadError::Open(error) => return error.into(),
             LoadError::Damaged { ref error, .. } => bundle_exit(error),
             LoadError::VerifyFirstNeedsFile

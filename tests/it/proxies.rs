@@ -177,4 +177,20 @@ fn q83_create_obeys_the_variables_and_load_does_not_unless_asked() {
     assert_eq!(proxy.take(), [format!("CONNECT {} HTTP/1.1", target.place)]);
     let client = target.access().client();
     client.assert_holds("team/app", "1", &image);
+
+    // What is kept for a host and cannot be used is for its user to mend.
+    for named in [&source, &target] {
+        let dir = home.path().join(".config/containers/certs.d");
+        std::fs::write(dir.join(&named.place).join("own.key"), "").unwrap();
+    }
+    for refused in [
+        create(&source.place, "", &[]),
+        load(&target.place, "", &through),
+    ] {
+        let refused = refused.exits(2);
+        for part in ["own.key", "*.cert", "hint: "] {
+            assert!(refused.stderr.contains(part), "{refused:?}");
+        }
+    }
+    assert_eq!(proxy.take(), nothing);
 }
