@@ -9,6 +9,8 @@ use std::{num::NonZeroU64, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::registry::{ProxyUse, Resolve};
+
 use super::{
     commands::{
         check::CheckArgs, completions::CompletionsArgs, create::CreateArgs, extract::ExtractArgs,
@@ -127,6 +129,31 @@ pub struct ConnectionArgs {
         value_delimiter = '\n'
     )]
     pub ca_file: Vec<PathBuf>,
+    /// Show the registry the certificate in this PEM file; goes with --client-key. For several
+    /// registries, and their authorities, there are Docker's and Podman's `certs.d/HOST[:PORT]`
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "BUNDLE_CLIENT_CERT",
+        requires = "client_key"
+    )]
+    pub client_cert: Option<PathBuf>,
+    /// The key of --client-cert, a PEM file
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "BUNDLE_CLIENT_KEY",
+        requires = "client_cert"
+    )]
+    pub client_key: Option<PathBuf>,
+    /// Take this address for a host, whatever the name service says; may be repeated
+    #[arg(
+        long,
+        value_name = "HOST[:PORT]=ADDRESS",
+        env = "BUNDLE_RESOLVE",
+        value_delimiter = ','
+    )]
+    pub resolve: Vec<Resolve>,
     /// Speak plain HTTP to this host; may be repeated. Loopback hosts need no mention
     #[arg(long, value_name = "HOST[:PORT]", value_parser = values::host)]
     pub plain_http: Vec<String>,
@@ -161,6 +188,26 @@ pub struct ConnectionArgs {
     )]
     #[arg(value_parser = values::stall_timeout)]
     pub stall_timeout: Duration,
+}
+
+/// Whether there is a proxy behind the air gap; for the commands that are used there.
+#[derive(Clone, Copy, Debug, Default, Args)]
+#[command(next_help_heading = "Registry options")]
+pub struct ProxyArgs {
+    /// Obey HTTP_PROXY, HTTPS_PROXY and NO_PROXY, as `bundle create` does; otherwise the registry is
+    /// asked directly
+    #[arg(long, env = "BUNDLE_PROXY_FROM_ENVIRONMENT", value_parser = values::switch)]
+    pub proxy_from_environment: bool,
+}
+
+impl ProxyArgs {
+    /// What is to be done with the variables.
+    pub fn proxy_use(self) -> ProxyUse {
+        match self.proxy_from_environment {
+            true => ProxyUse::Environment,
+            false => ProxyUse::None,
+        }
+    }
 }
 
 /// How registries are spoken to in a transfer; the same in every command that makes one.

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use super::exit::{CliError, Exit};
 use crate::{
     bundle::BundleError,
-    create::CreateError,
+    create::{CreateError, Unresolved},
     extract::ExtractError,
     inspect::RawError,
     load::{HandoffFailure, HandoffFault, LoadError},
@@ -32,9 +32,10 @@ impl CliError {
 
     fn of_registry(theirs: Exit, error: &RegistryError) -> Self {
         let exit = match error {
-            RegistryError::CaFile { .. } | RegistryError::Host(_) | RegistryError::Usage(_) => {
-                Exit::Usage
-            }
+            RegistryError::CaFile { .. }
+            | RegistryError::Certificate { .. }
+            | RegistryError::Host(_)
+            | RegistryError::Usage(_) => Exit::Usage,
             RegistryError::Credentials(CredentialError::File { .. }) | RegistryError::Source(_) => {
                 Exit::LocalIo
             }
@@ -127,6 +128,11 @@ impl From<CreateError> for CliError {
     fn from(error: CreateError) -> Self {
         let (details, hint) = (error.details(), error.hint());
         let exit = match &error {
+            CreateError::Resolve { failed, .. }
+                if failed.iter().any(|(_, fault)| is_of_own_files(fault)) =>
+            {
+                Exit::Usage
+            }
             CreateError::Charts { failed, .. }
                 if failed.iter().any(|(_, fault)| fault.is_of_source()) =>
             {
@@ -164,10 +170,27 @@ impl From<CreateError> for CliError {
     }
 }
 
+/// Whether nothing was asked of a registry, because the certificates that are kept for it here
+/// cannot be used.
+fn is_of_own_files(fault: &Unresolved) -> bool {
+    matches!(
+        fault,
+        Unresolved::Registry {
+            error: RegistryError::Certificate { .. },
+            ..
+        }
+    )
+}
+
 impl From<LoadError> for CliError {
     fn from(error: LoadError) -> Self {
         let (details, hint) = (error.details(), error.hint());
         let exit = match error {
+            LoadError::Destination { ref error, .. }
+                if matches!(**error, RegistryError::Certificate { .. }) =>
+            {
+                Exit::Usage
+            }
             LoadError::Open(error) => return error.into(),
             LoadError::Damaged { ref error, .. } => bundle_exit(error),
             LoadError::VerifyFirstNeedsFile
@@ -255,6 +278,13 @@ mod tests {
     fn a_registry_is_source_or_destination_but_this_side_is_neither() {
         let missing = RegistryError::Host("x/".to_owned());
         assert_eq!(CliError::source(&missing).exit, Exit::Usage);
+        let certificate = RegistryError::Certificate {
+            path: "client.key".into(),
+            detail: "the key is encrypted".to_owned(),
+        };
+        let error = CliError::destination(&certificate);
+        assert_eq!(error.exit, Exit::Usage);
+        assert!(error.hint.is_some());
         let unreadable = || std::io::Error::from(ErrorKind::PermissionDenied);
         let credentials = RegistryError::Credentials(CredentialError::File {
             path: "config.json".into(),

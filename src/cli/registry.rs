@@ -9,13 +9,16 @@ use super::{
     pauses::tell_pauses,
     prompt,
 };
-use crate::registry::{ClientConfig, Credential, CredentialConfig, ProxyUse, Secret};
+use crate::registry::{
+    ClientCertificate, ClientConfig, Credential, CredentialConfig, ProxyUse, Secret,
+};
 
 impl ConnectionArgs {
     /// What these arguments say, and nothing about who asks.
     pub fn client_config(&self, proxy: ProxyUse) -> ClientConfig {
         ClientConfig {
             ca_files: self.ca_file.clone(),
+            resolve: self.resolve.clone(),
             plain_http: self.plain_http.clone(),
             insecure_skip_tls_verify: self.insecure_skip_tls_verify.clone(),
             proxy,
@@ -28,6 +31,17 @@ impl ConnectionArgs {
             },
             ..ClientConfig::default()
         }
+    }
+
+    /// What `host` is shown of this client.
+    pub fn client_certificate(&self, host: &str) -> Option<ClientCertificate> {
+        // The grammar has them go together.
+        let (certificate, key) = self.client_cert.clone().zip(self.client_key.clone())?;
+        Some(ClientCertificate {
+            host: host.to_owned(),
+            certificate,
+            key,
+        })
     }
 }
 
@@ -45,10 +59,12 @@ impl RegistryArgs {
     }
 
     /// The configuration for a transfer with these hosts. Reads the password from standard input
-    /// if one was promised: it belongs to the one host, and goes to no other.
+    /// if one was promised: it belongs to the one host, and goes to no other. So does a client
+    /// certificate.
     ///
     /// # Errors
-    /// With exit code 2 when there is a user name and not exactly one host, or no password.
+    /// With exit code 2 when there is a user name or a client certificate and not exactly one host,
+    /// or no password.
     pub fn client_config<'a>(
         &self,
         proxy: ProxyUse,
@@ -59,8 +75,17 @@ impl RegistryArgs {
         let mut config = self.connection.client_config(proxy);
         config.rate_limit = self.rate_limit;
         config.on_pause = Some(tell_pauses(output));
+        let hosts: Vec<&str> = hosts.into_iter().collect();
+        if self.connection.client_cert.is_some() {
+            let several = "certs.d/HOST[:PORT]/NAME.cert and NAME.key in ~/.config/containers or \
+                           /etc/containers, for each registry";
+            let host = only("--client-cert", &hosts, several)?;
+            let certificate = self.connection.client_certificate(&host);
+            config.client_certificates.extend(certificate);
+        }
         if let Some(username) = &self.username {
-            let host = only(hosts)?;
+            let several = "bundle login HOST, for each registry that wants credentials";
+            let host = only("--username", &hosts, several)?;
             let password = prompt::password_from_stdin()?;
             config.credentials.explicit = Some((host, basic(username, &password)));
         }
@@ -68,17 +93,17 @@ impl RegistryArgs {
     }
 }
 
-fn only<'a>(hosts: impl IntoIterator<Item = &'a str>) -> Result<String, CliError> {
-    let hosts: Vec<&str> = hosts.into_iter().collect();
-    match hosts.as_slice() {
+/// The one host that an option can be for.
+fn only(option: &str, hosts: &[&str], several: &str) -> Result<String, CliError> {
+    match hosts {
         [host] => Ok((*host).to_owned()),
-        [] => Err(CliError::usage(
-            "--username, but no registry is asked for anything",
-        )),
-        several => Err(
-            CliError::usage("--username does not say which registry it is for")
-                .details(several)
-                .hint("bundle login HOST, for each registry that wants credentials"),
+        [] => Err(CliError::usage(format!(
+            "{option}, but no registry is asked for anything"
+        ))),
+        hosts => Err(
+            CliError::usage(format!("{option} does not say which registry it is for"))
+                .details(hosts)
+                .hint(several),
         ),
     }
 }
@@ -109,8 +134,8 @@ mod tests {
     #[test]
     fn the_client_is_told_what_the_arguments_say() {
         let args = args(
-            " --ca-file a.pem --plain-http A.b:1 --insecure-skip-tls-verify c.d --authfile f \
-             --retries 9 --retry-budget 2m --stall-timeout 5 --rate-limit 1M"
+            " --ca-file a.pem --resolve B.c:1=::1 --plain-http A.b:1 --insecure-skip-tls-verify c.d \
+             --authfile f --retries 9 --retry-budget 2m --stall-timeout 5 --rate-limit 1M"
                 .split_whitespace()
                 .fold(String::new(), |all, word| format!("{all} {word}"))
                 .as_str(),
@@ -119,6 +144,7 @@ mod tests {
             .client_config(ProxyUse::None, ["x", "y"], &output())
             .unwrap();
         assert_eq!(config.ca_files, [std::path::PathBuf::from("a.pem")]);
+        assert_eq!(config.resolve, ["b.c:1=::1".parse().unwrap()]);
         assert_eq!(config.plain_http, ["a.b:1"]);
         assert_eq!(config.insecure_skip_tls_verify, ["c.d"]);
         assert_eq!(config.credentials.authfile.unwrap().as_os_str(), "f");
@@ -128,6 +154,27 @@ mod tests {
         assert_eq!(config.rate_limit.unwrap().get(), 1 << 20);
         assert_eq!(config.proxy, ProxyUse::None);
         assert!(config.credentials.explicit.is_none());
+    }
+
+    #[test]
+    fn q83_a_client_certificate_is_for_one_host() {
+        let named = args(" --client-cert c.pem --client-key k.pem");
+        for hosts in [&[][..], &["a", "b"]] {
+            let error = named
+                .client_config(ProxyUse::None, hosts.iter().copied(), &output())
+                .unwrap_err();
+            assert_eq!(error.exit, crate::cli::exit::Exit::Usage);
+            assert!(error.message.contains("--client-cert"), "{error:?}");
+        }
+        let config = named
+            .client_config(ProxyUse::None, ["a.b:1"], &output())
+            .unwrap();
+        let expected = ClientCertificate {
+            host: "a.b:1".to_owned(),
+            certificate: "c.pem".into(),
+            key: "k.pem".into(),
+        };
+        assert_eq!(config.client_certificates, [expected]);
     }
 
     #[test]

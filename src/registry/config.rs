@@ -1,7 +1,8 @@
 //! What a [`Client`](super::Client) is told once, when it is made.
 
 use std::{
-    collections::HashMap, fmt, num::NonZeroU64, path::PathBuf, str::FromStr, time::Duration,
+    collections::HashMap, fmt, net::IpAddr, num::NonZeroU64, path::PathBuf, str::FromStr,
+    time::Duration,
 };
 
 use super::{Credential, gate::OnPause};
@@ -20,6 +21,14 @@ pub struct ClientConfig {
     /// Hosts (`HOST[:PORT]`) whose TLS certificate is not checked. Redirects to another host and
     /// token services elsewhere are checked all the same.
     pub insecure_skip_tls_verify: Vec<String>,
+    /// Directories in which `HOST[:PORT]` is a directory with the certificates of that registry:
+    /// `*.crt` are authorities that are trusted for it in addition, `NAME.cert` and `NAME.key` are
+    /// what this client shows it. The first of them that has the host is used.
+    pub certs_dirs: Vec<PathBuf>,
+    /// What this client shows to single hosts; goes before what `certs_dirs` have.
+    pub client_certificates: Vec<ClientCertificate>,
+    /// Addresses of hosts that the name service is not asked for.
+    pub resolve: Vec<Resolve>,
     /// Whether the proxy variables of the environment are obeyed.
     pub proxy: ProxyUse,
     /// How often one thing is attempted in total, at least once. A host that has never answered is
@@ -72,6 +81,9 @@ impl Default for ClientConfig {
             ca_files: Vec::new(),
             plain_http: Vec::new(),
             insecure_skip_tls_verify: Vec::new(),
+            certs_dirs: standard_certs_dirs(),
+            client_certificates: Vec::new(),
+            resolve: Vec::new(),
             proxy: ProxyUse::None,
             retries: 8,
             retry_budget: Duration::from_secs(300),
@@ -88,10 +100,79 @@ impl Default for ClientConfig {
     }
 }
 
+/// Where Docker and the containers tools keep the certificates of registries.
+fn standard_certs_dirs() -> Vec<PathBuf> {
+    let own = Environment::default().get("HOME").map(|home| {
+        let mut own = PathBuf::from(home);
+        own.push(".config/containers/certs.d");
+        own
+    });
+    let system = ["/etc/containers/certs.d", "/etc/docker/certs.d"].map(PathBuf::from);
+    own.into_iter().chain(system).collect()
+}
+
+/// A certificate by which a registry knows this client (mutual TLS).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The host (`HOST[:PORT]`) that it is shown to; no other sees it.
+    pub host: String,
+    /// PEM file with the certificate, and those between it and its authority.
+    pub certificate: PathBuf,
+    /// PEM file with its key, not encrypted.
+    pub key: PathBuf,
+}
+
+/// An address for a host, in place of what the name service says: `HOST[:PORT]=ADDRESS`. Names are
+/// still checked against certificates. A proxy finds out addresses by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resolve {
+    /// The host name, lower case.
+    pub host: String,
+    /// The port that this is for; `None` is any.
+    pub port: Option<u16>,
+    /// Where it is.
+    pub address: IpAddr,
+}
+
+/// A `--resolve` argument that is not `HOST[:PORT]=ADDRESS`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "`{0}` is not HOST[:PORT]=ADDRESS with an IP address, for example registry.local:5000=10.0.0.7"
+)]
+pub struct ResolveError(String);
+
+impl FromStr for Resolve {
+    type Err = ResolveError;
+
+    fn from_str(text: &str) -> Result<Self, ResolveError> {
+        let wrong = || ResolveError(text.chars().take(120).collect());
+        let (place, address) = text.split_once('=').ok_or_else(wrong)?;
+        // Not an alias of another host: this is about the name in addresses.
+        let place = place.to_ascii_lowercase();
+        Repository::new(&place, "a").map_err(|_| wrong())?;
+        let (host, port) = match place.rsplit_once(':') {
+            Some((host, port)) => (host, Some(port.parse().map_err(|_| wrong())?)),
+            None => (place.as_str(), None),
+        };
+        // As URLs write an address of IPv6, which not everybody does.
+        let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']'));
+        let address = bare.unwrap_or(address).parse().map_err(|_| wrong())?;
+        // An address as a name has no other address.
+        match host.starts_with('[') || host.parse::<IpAddr>().is_ok() {
+            true => Err(wrong()),
+            false => Ok(Self {
+                host: host.to_owned(),
+                port,
+                address,
+            }),
+        }
+    }
+}
+
 /// Whether `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` mean anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum ProxyUse {
-    /// They are obeyed, as on a connected host.
+    /// They are obeyed, as on a connected host. This machine itself is asked without a proxy.
     Environment,
     /// They are ignored, as inside an air gap: the registry is asked directly or not at all.
     #[default]
@@ -255,6 +336,37 @@ mod tests {
             "a.b=c.d//x",
         ] {
             assert!(text.parse::<Mirror>().is_err(), "{text:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn q83_an_address_is_for_a_host_and_perhaps_a_port() {
+        let resolve = |text: &str| text.parse::<Resolve>();
+        let found = resolve("Registry.Local:5000=10.0.0.7").unwrap();
+        assert_eq!(
+            (found.host.as_str(), found.port),
+            ("registry.local", Some(5000))
+        );
+        assert_eq!(found.address.to_string(), "10.0.0.7");
+        for text in ["registry=[fd00::7]", "registry=fd00::7"] {
+            let found = resolve(text).unwrap();
+            assert_eq!((found.host.as_str(), found.port), ("registry", None));
+            assert_eq!(found.address.to_string(), "fd00::7");
+        }
+        for text in [
+            "",
+            "a",
+            "a=",
+            "=10.0.0.7",
+            "a=b",
+            "a:x=10.0.0.7",
+            "a:5000:10.0.0.7",
+            "a/b=10.0.0.7",
+            "a=10.0.0.7:5000",
+            "10.0.0.1=10.0.0.7",
+            "[::1]:5000=10.0.0.7",
+        ] {
+            assert!(resolve(text).is_err(), "{text:?} was accepted");
         }
     }
 

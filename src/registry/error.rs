@@ -94,6 +94,8 @@ pub enum ConnectionFault {
     Unreachable,
     /// The certificate is not acceptable.
     Certificate,
+    /// The other side wants a certificate of this client, and is not content with what it was shown.
+    ClientCertificate,
     /// The other side speaks no TLS, or none that we speak.
     Tls,
     /// Connecting took longer than `connect_timeout`.
@@ -110,6 +112,7 @@ impl fmt::Display for ConnectionFault {
             Self::Name => "the host name does not resolve",
             Self::Unreachable => "no connection",
             Self::Certificate => "the TLS certificate is not accepted",
+            Self::ClientCertificate => "no client certificate that the registry accepts",
             Self::Tls => "no TLS connection",
             Self::ConnectTimeout => "connecting took too long",
             Self::Broken => "the connection broke",
@@ -125,6 +128,14 @@ pub enum RegistryError {
     #[error("CA file {}: {detail}", path.display())]
     CaFile {
         /// The file.
+        path: PathBuf,
+        /// Why.
+        detail: String,
+    },
+    /// A file of certificates for one host cannot be used.
+    #[error("{}: {detail}", path.display())]
+    Certificate {
+        /// The file, or the directory.
         path: PathBuf,
         /// Why.
         detail: String,
@@ -404,6 +415,10 @@ impl RegistryError {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::CaFile { .. } => "--ca-file takes a file with PEM certificates",
+            Self::Certificate { .. } => {
+                "a client certificate and its key are two PEM files, the key not encrypted: --client-cert with \
+                 --client-key, or NAME.cert with NAME.key in certs.d/HOST, where *.crt are authorities"
+            }
             Self::Host(_) => "leave out `https://` and any path",
             Self::Credentials(error) => return error.hint(),
             Self::Connection { fault, detail, .. } => return connection_hint(*fault, detail),
@@ -482,6 +497,9 @@ fn connection_hint(fault: ConnectionFault, detail: &str) -> Option<String> {
         // What rustls says when the peer answers a handshake with text.
         ConnectionFault::Tls if detail.contains("InvalidContentType") => {
             "the host seems to speak plain HTTP: name it with --plain-http if that is meant"
+        }
+        ConnectionFault::ClientCertificate => {
+            "show it one with --client-cert and --client-key, or keep it in certs.d/HOST"
         }
         ConnectionFault::Tls => "TLS 1.2 and 1.3 are spoken",
         ConnectionFault::Certificate => {

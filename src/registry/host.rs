@@ -133,8 +133,7 @@ impl Transport {
         }
         let limit = LOOPBACK_TLS.min(self.config.connect_timeout);
         match tokio::time::timeout(limit, self.ping(host, "https")).await {
-            Ok(Err(RegistryError::Connection { fault, .. }))
-                if fault != ConnectionFault::Certificate => {}
+            Ok(Err(RegistryError::Connection { fault, .. })) if !speaks_tls(fault) => {}
             Ok(done) => return done,
             Err(_) => {}
         }
@@ -183,6 +182,14 @@ impl Transport {
             _ => Err(self.error(answer).await),
         }
     }
+}
+
+/// Whether whoever failed in this way showed that it speaks TLS.
+fn speaks_tls(fault: ConnectionFault) -> bool {
+    matches!(
+        fault,
+        ConnectionFault::Certificate | ConnectionFault::ClientCertificate
+    )
 }
 
 fn retry_worthy(status: StatusCode) -> bool {

@@ -2,7 +2,7 @@
 
 use std::{
     error::Error as _,
-    fs, io,
+    io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -11,28 +11,23 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use reqwest::{Certificate, Client, ClientBuilder, Method, Request, Response, Url, redirect};
+use reqwest::{Method, Request, Response, Url};
+use rustls::AlertDescription;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    config::{ClientConfig, ProxyUse, normal_host},
+    clients::Clients,
+    config::ClientConfig,
     error::{Asked, ConnectionFault, RegistryError},
-    origin,
     rate::{Pace, RateLimit},
 };
 
 /// How much longer than for a byte we wait for the answer to an uploaded body.
 const ANSWER_FACTOR: u32 = 5;
-/// Idle connections that are kept per host; more than any sensible concurrency.
-const IDLE_PER_HOST: usize = 32;
-/// Largest CA file, in bytes.
-const MAX_CA_FILE: u64 = 16 << 20;
 
-/// The HTTP clients, with and without certificate checks, and their time limits.
+/// The HTTP clients and their time limits.
 pub(crate) struct Http {
-    checked: Client,
-    unchecked: Option<Client>,
-    unchecked_hosts: Vec<String>,
+    clients: Clients,
     stall: Duration,
     min_rate: u64,
     rate_limit: Option<Arc<RateLimit>>,
@@ -40,32 +35,8 @@ pub(crate) struct Http {
 
 impl Http {
     pub(crate) fn new(config: &ClientConfig) -> Result<Self, RegistryError> {
-        let roots = read_roots(config)?;
-        let setup = |error: reqwest::Error| RegistryError::Setup(deepest(&error));
-        // A machine without any root certificates can still speak plain HTTP and use its CA file.
-        let checked = builder(config)
-            .tls_certs_merge(roots.clone())
-            .build()
-            .or_else(|_| builder(config).tls_certs_only(roots).build())
-            .map_err(setup)?;
-        let unchecked_hosts: Vec<String> = config
-            .insecure_skip_tls_verify
-            .iter()
-            .map(|host| normal_host(host).ok_or_else(|| RegistryError::Host(host.clone())))
-            .collect::<Result<_, _>>()?;
-        let unchecked = match unchecked_hosts.is_empty() {
-            true => None,
-            false => Some(
-                builder(config)
-                    .tls_danger_accept_invalid_certs(true)
-                    .build()
-                    .map_err(setup)?,
-            ),
-        };
         Ok(Self {
-            checked,
-            unchecked,
-            unchecked_hosts,
+            clients: Clients::new(config)?,
             stall: config.stall_timeout,
             min_rate: config.min_rate,
             rate_limit: config.rate_limit.map(|rate| Arc::new(RateLimit::new(rate))),
@@ -83,14 +54,16 @@ impl Http {
     }
 
     /// A request that asks for bytes as they are.
-    pub(crate) fn request(&self, method: Method, url: &Url) -> reqwest::RequestBuilder {
-        let client = match &self.unchecked {
-            Some(unchecked) if self.unchecked_hosts.contains(&origin::host_port(url)) => unchecked,
-            _ => &self.checked,
-        };
-        client
-            .request(method, url.clone())
-            .header(reqwest::header::ACCEPT_ENCODING, "identity")
+    ///
+    /// # Errors
+    /// When the certificates that are kept for the host cannot be used.
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        url: &Url,
+    ) -> Result<reqwest::RequestBuilder, RegistryError> {
+        let request = self.clients.of(url)?.request(method, url.clone());
+        Ok(request.header(reqwest::header::ACCEPT_ENCODING, "identity"))
     }
 
     /// Sends a request and waits for the head of the answer, no longer than the body makes progress.
@@ -173,44 +146,6 @@ impl Http {
     }
 }
 
-fn builder(config: &ClientConfig) -> ClientBuilder {
-    let builder = Client::builder()
-        .user_agent(&config.user_agent)
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .connect_timeout(config.connect_timeout)
-        .pool_max_idle_per_host(IDLE_PER_HOST)
-        .tcp_nodelay(true)
-        // Large parallel transfers are faster on connections of their own than as streams of one.
-        .http1_only();
-    match config.proxy {
-        ProxyUse::Environment => builder,
-        ProxyUse::None => builder.no_proxy(),
-    }
-}
-
-fn read_roots(config: &ClientConfig) -> Result<Vec<Certificate>, RegistryError> {
-    let mut roots = Vec::new();
-    for path in &config.ca_files {
-        let wrong = |detail: String| RegistryError::CaFile {
-            path: path.clone(),
-            detail,
-        };
-        let size = fs::metadata(path).map_err(|e| wrong(e.to_string()))?.len();
-        if size > MAX_CA_FILE {
-            return Err(wrong(format!("larger than {MAX_CA_FILE} bytes")));
-        }
-        let pem = fs::read(path).map_err(|e| wrong(e.to_string()))?;
-        let found = Certificate::from_pem_bundle(&pem).map_err(|e| wrong(deepest(&e)))?;
-        if found.is_empty() {
-            return Err(wrong("no PEM certificate in it".to_owned()));
-        }
-        roots.extend(found);
-    }
-    Ok(roots)
-}
-
 fn stalled(asked: &Asked) -> RegistryError {
     RegistryError::Connection {
         asked: Box::new(asked.clone()),
@@ -220,23 +155,42 @@ fn stalled(asked: &Asked) -> RegistryError {
 }
 
 fn from_reqwest(error: &reqwest::Error, asked: &Asked) -> RegistryError {
-    let fault = if error.is_dns() {
-        ConnectionFault::Name
-    } else if error.is_connect() {
-        match tls_error(error) {
-            Some(rustls::Error::InvalidCertificate(_)) => ConnectionFault::Certificate,
-            Some(_) => ConnectionFault::Tls,
-            None if error.is_timeout() => ConnectionFault::ConnectTimeout,
-            None => ConnectionFault::Unreachable,
+    // What the other side thinks of our certificate may come after the handshake (TLS 1.3).
+    let fault = match tls_error(error) {
+        Some(rustls::Error::AlertReceived(alert)) if is_about_client(*alert) => {
+            ConnectionFault::ClientCertificate
         }
-    } else {
-        ConnectionFault::Broken
+        _ if error.is_dns() => ConnectionFault::Name,
+        _ if !error.is_connect() => ConnectionFault::Broken,
+        Some(rustls::Error::InvalidCertificate(_)) => ConnectionFault::Certificate,
+        Some(_) => ConnectionFault::Tls,
+        None if error.is_timeout() => ConnectionFault::ConnectTimeout,
+        None => ConnectionFault::Unreachable,
     };
     RegistryError::Connection {
         asked: Box::new(asked.clone()),
         fault,
         detail: deepest(error),
     }
+}
+
+/// Whether an alert of a server (RFC 8446, section 6.2) says that it wants another certificate, or
+/// one at all.
+fn is_about_client(alert: AlertDescription) -> bool {
+    matches!(
+        alert,
+        AlertDescription::CertificateRequired
+            | AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            // Of another authority with the same name.
+            | AlertDescription::DecryptError
+            | AlertDescription::AccessDenied
+    )
 }
 
 /// The TLS error at the bottom, if there is one.
@@ -260,7 +214,7 @@ fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
 
 /// The innermost cause, which is the one that tells something; never the outermost, which shows
 /// the URL.
-fn deepest(error: &reqwest::Error) -> String {
+pub(super) fn deepest(error: &reqwest::Error) -> String {
     let mut text = match error.source() {
         Some(source) => source.to_string(),
         None => "the HTTP client failed".to_owned(),

@@ -10,6 +10,7 @@ mod auth;
 mod blob;
 mod body;
 mod chunked;
+mod clients;
 mod config;
 mod credentials;
 mod download;
@@ -33,6 +34,7 @@ pub(crate) mod test_registry;
 pub(crate) mod test_server;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod transport;
 mod upload;
 
@@ -50,7 +52,10 @@ pub use self::{
     blob::BlobStream,
     body::{BlobReader, BlobSource, OpenBlob},
     chunked::ChunkedUpload,
-    config::{ClientConfig, CredentialConfig, Environment, Mirror, MirrorError, ProxyUse},
+    config::{
+        ClientCertificate, ClientConfig, CredentialConfig, Environment, Mirror, MirrorError,
+        ProxyUse, Resolve, ResolveError,
+    },
     credentials::{Credential, CredentialError},
     download::{Download, Encoding, ShowCredentials},
     error::{Asked, ConnectionFault, RegistryError, ServerMessage},

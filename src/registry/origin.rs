@@ -68,6 +68,13 @@ pub(crate) fn behind_tls_proxy(asked: &Url, named: &Url) -> Option<Url> {
     Some(outer)
 }
 
+/// Whether a URL is at `HOST[:PORT]`; a port that the scheme implies may be written out.
+pub(crate) fn is_at(url: &Url, host: &str) -> bool {
+    let bare = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default();
+    host == host_port(url) || port.is_some_and(|port| host == format!("{bare}:{port}"))
+}
+
 /// Judges an address that the server at `from` names; the error says why it is refused.
 pub(crate) fn check_target(
     from: &Url,

@@ -37,7 +37,8 @@ impl RegistryError {
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::Connection { fault, .. } => {
-                !matches!(fault, ConnectionFault::Tls | ConnectionFault::Certificate)
+                use ConnectionFault::{Certificate, ClientCertificate, Tls};
+                !matches!(fault, Tls | Certificate | ClientCertificate)
             }
             Self::Status { status, .. } => {
                 // What is sent was hashed on its way out, so it was damaged behind us.

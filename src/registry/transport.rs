@@ -288,7 +288,7 @@ impl Transport {
         let (body, length, progress) = call.body.open(self.http.rate_limit());
         let mut request = self
             .http
-            .request(call.method.clone(), url)
+            .request(call.method.clone(), url)?
             .headers(call.headers.clone());
         if !matches!(call.method, Method::GET | Method::HEAD | Method::DELETE) {
             request = request.header(CONTENT_LENGTH, length).body(body);

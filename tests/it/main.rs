@@ -10,6 +10,7 @@ mod documents;
 mod environment;
 mod handoff;
 mod other_tools;
+mod proxies;
 mod readme;
 mod referrers;
 mod reproducible;

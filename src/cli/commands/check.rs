@@ -17,7 +17,7 @@ use crate::{
     },
     cli::{
         Context, Format,
-        args::RegistryArgs,
+        args::{ProxyArgs, RegistryArgs},
         escape::escape_path,
         exit::{CliError, Exit},
         table::{Align, Table},
@@ -27,7 +27,7 @@ use crate::{
     human,
     installation::{ArchiveError, ArchivedChart, Installation},
     oci::{Reference, Repository},
-    registry::{Client, ProxyUse},
+    registry::Client,
 };
 
 /// Largest values file that is read, in bytes.
@@ -55,6 +55,9 @@ pub struct CheckArgs {
     /// How registries are spoken to.
     #[command(flatten)]
     pub registry: RegistryArgs,
+    /// Whether through a proxy.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
 }
 
 /// Runs the command.
@@ -69,7 +72,7 @@ pub async fn run(args: CheckArgs, context: &Context) -> Result<(), CliError> {
     let host = record.destination.split('/').next().unwrap_or_default();
     let config = args
         .registry
-        .client_config(ProxyUse::None, [host], &context.output)?;
+        .client_config(args.proxy.proxy_use(), [host], &context.output)?;
     let client = Client::new(config).map_err(|error| CliError::destination(&error))?;
     let brought = brought(&record)?;
     let checker = Checker::new(Some(&client), Some(&helm), &brought);

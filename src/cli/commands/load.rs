@@ -13,7 +13,7 @@ use crate::{
     check::{CheckedImage, ImageState, Rendered},
     cli::{
         Context, Format,
-        args::{RegistryArgs, TrustArgs, one_reader_of_stdin},
+        args::{ProxyArgs, RegistryArgs, TrustArgs, one_reader_of_stdin},
         clock,
         escape::escape_path,
         exit::{CliError, Exit},
@@ -28,7 +28,7 @@ use crate::{
         self, HandedOff, HandoffRequest, LoadRequest, MapRule, PathLayout, Place, Receipt,
         Relocation, TagState,
     },
-    registry::{Client, ProxyUse},
+    registry::Client,
 };
 
 /// Push a bundle into a registry
@@ -122,6 +122,9 @@ pub struct LoadArgs {
     /// How registries are spoken to.
     #[command(flatten)]
     pub registry: RegistryArgs,
+    /// Whether through a proxy.
+    #[command(flatten)]
+    pub proxy: ProxyArgs,
 }
 
 /// How names at the destination are made.
@@ -221,9 +224,9 @@ impl LoadArgs {
 pub async fn run(args: LoadArgs, context: &Context) -> Result<(), CliError> {
     args.check()?;
     let trust = args.trust.trust()?;
-    let config = args
-        .registry
-        .client_config(ProxyUse::None, [args.to.host()], &context.output)?;
+    let config =
+        args.registry
+            .client_config(args.proxy.proxy_use(), [args.to.host()], &context.output)?;
     let client = Client::new(config).map_err(|error| CliError::destination(&error))?;
     let handoff = args.handoff(context).await?;
     let request = LoadRequest {

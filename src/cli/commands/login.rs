@@ -68,7 +68,10 @@ pub async fn run(args: LoginArgs, context: &Context) -> Result<(), CliError> {
         let what = format!("password of {username} at {}", args.host);
         prompt::password(&context.interrupt, &what)?
     };
-    let config = args.connection.client_config(ProxyUse::Environment);
+    let mut config = args.connection.client_config(ProxyUse::Environment);
+    config
+        .client_certificates
+        .extend(args.connection.client_certificate(&args.host));
     let report = login(
         config,
         &args.host,

@@ -133,7 +133,7 @@ impl TokenRequest<'_> {
             _ => None,
         };
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.http.request(Method::GET, &url);
+            let mut request = self.http.request(Method::GET, &url)?;
             if let Some(value) = &authorization {
                 request = request.header(reqwest::header::AUTHORIZATION, value.clone());
             }
@@ -176,7 +176,7 @@ impl TokenRequest<'_> {
         if !scopes.is_empty() {
             form.push(("scope", &scopes));
         }
-        self.send(realm, self.http.request(Method::POST, realm).form(&form))
+        self.send(realm, self.http.request(Method::POST, realm)?.form(&form))
             .await
     }
 

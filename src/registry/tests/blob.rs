@@ -162,12 +162,13 @@ async fn it_gives_up_when_nothing_arrives_any_more() {
 #[tokio::test]
 async fn attempts_begin_anew_with_every_piece_that_arrives() {
     const BIG: usize = 3 << 20;
-    let server = TestServer::start(|request| match request.path() {
+    let content = pattern(BIG);
+    let digest = Digest::sha256_of(&content);
+    let server = TestServer::start(move |request| match request.path() {
         "/v2/" => Reply::new(200).body("{}"),
-        _ => good(request, &pattern(BIG)).fault(Fault::CutAfter(300 << 10)),
+        _ => good(request, &content).fault(Fault::CutAfter(300 << 10)),
     })
     .await;
-    let digest = Digest::sha256_of(&pattern(BIG));
     let repository = repository(&server, "a/b");
     let size = BIG as u64;
     let mut stream = client(&server)
