@@ -226,7 +226,9 @@ impl<'a> ImagePush<'a> {
 
     /// Puts a document. Where the registry says that it misses a part of it, that may be one which
     /// it has taken a moment ago and does not know of everywhere yet: then its manifests are put
-    /// once more, its blobs are looked for, and it is tried again, once.
+    /// once more, its blobs are looked for, and it is tried again, once. So it is where the registry
+    /// says that the digest is not that of the bytes, for it is: Distribution says so of a part that
+    /// somebody else sends at the same moment.
     async fn put_with_parts(
         &mut self,
         id: MemberId,
@@ -236,6 +238,7 @@ impl<'a> ImagePush<'a> {
         match self.put(id, digest, bytes).await {
             Ok(()) => return Ok(()),
             Err(error) if self.misses_part(id, &error) => {}
+            Err(error) if error.code() == Some("DIGEST_INVALID") => {}
             Err(error) => return Err(error.into()),
         }
         let contents = &self.medium.metadata().plan.contents;

@@ -15,20 +15,27 @@ use crate::support::{
 };
 
 fn unknown() -> Answer {
-    let body =
-        r#"{"errors":[{"code":"MANIFEST_BLOB_UNKNOWN","message":"blob unknown to registry"}]}"#;
-    Answer::status(404)
+    refusal(404, "MANIFEST_BLOB_UNKNOWN")
+}
+
+fn refusal(status: u16, code: &str) -> Answer {
+    let body = format!(r#"{{"errors":[{{"code":"{code}","message":"in the test"}}]}}"#);
+    Answer::status(status)
         .header("content-type", "application/json")
         .body(body)
 }
 
 /// A front that says of a document that it misses a part of it, the first `times` times.
 fn forgetful(upstream: &Embedded, document: &Image, times: usize) -> Scripted {
+    refusing(upstream, document, times, unknown())
+}
+
+fn refusing(upstream: &Embedded, document: &Image, times: usize, answer: Answer) -> Scripted {
     let path = format!("/manifests/{}", document.digest);
     let said = AtomicUsize::new(0);
     answering(&upstream.host(), move |asked| {
         let is_it = asked.method == "PUT" && asked.path.ends_with(&path);
-        (is_it && said.fetch_add(1, Ordering::Relaxed) < times).then(unknown)
+        (is_it && said.fetch_add(1, Ordering::Relaxed) < times).then(|| answer.clone())
     })
 }
 
@@ -125,4 +132,20 @@ fn q63_blobs_that_a_manifest_is_said_to_miss_are_looked_for_and_named() {
     load.args(["load", "-", "--allow-unsigned", "--to", &front.host()]);
     run_with(load, bundle, PATIENCE).success();
     carried.assert_arrived(&registry.client());
+}
+
+#[test]
+fn q63_a_digest_that_is_said_to_be_wrong_though_it_is_not_is_tried_once_more() {
+    let image = sample(63, Family::Docker, "linux/amd64");
+    let carried = Carried::new(&[("a/one", &image)], &[]);
+    let wrong = || refusal(400, "DIGEST_INVALID");
+    let registry = Embedded::start();
+    let front = refusing(&registry, &image, 1, wrong());
+    carried.load(&front.host(), &[]).success();
+    carried.assert_arrived(&registry.client());
+    let registry = Embedded::start();
+    let front = refusing(&registry, &image, usize::MAX, wrong());
+    let refused = carried.load(&front.host(), &[]).exits(6);
+    assert!(refused.stderr.contains("DIGEST_INVALID"), "{refused:?}");
+    assert_eq!(puts(&front, &image), 2);
 }

@@ -5,10 +5,12 @@ use sneakernet::oci::{Algorithm, Digest, Hasher, media_type as known};
 
 use super::Carried;
 use crate::support::{
+    distribution::{Options, Registry},
     embedded::Embedded,
     front::answering,
     images::{Blob, Family, Image, artifact, empty_config, sample},
     scripted::{Answer, Asked},
+    tools::require,
 };
 
 fn is_manifest_put(asked: &Asked) -> bool {
@@ -111,20 +113,35 @@ fn sha512(content: &[u8]) -> Digest {
     hasher.finish()
 }
 
-#[test]
-fn q57_sha512_travels_and_a_registry_without_it_is_told_as_such() {
-    let mut image = artifact(
-        Some("x/y"),
-        empty_config(),
-        vec![Blob::new("x/y", "layer")],
-        None,
-    );
+/// An artifact whose layer is named by its SHA-512.
+fn long_named() -> Image {
+    let layer = Blob::new("x/y", "layer");
+    let mut image = artifact(Some("x/y"), empty_config(), vec![layer], None);
     let layer = &mut image.blobs[1];
     let text = String::from_utf8(image.bytes.to_vec()).unwrap();
-    let text = text.replace(&layer.digest.to_string(), &sha512(b"layer").to_string());
-    layer.digest = sha512(b"layer");
+    let named = sha512(b"layer");
+    let text = text.replace(&layer.digest.to_string(), &named.to_string());
+    layer.digest = named;
     image.digest = Digest::sha256_of(text.as_bytes());
     image.bytes = text.into();
+    image
+}
+
+#[test]
+fn q57_sha512_travels_into_distribution_too() {
+    require!("docker-registry");
+    let image = long_named();
+    let carried = Carried::new(&[("a/long", &image)], &[]);
+    let real = Registry::start(Options::default());
+    carried.load(real.host(), &[]).success();
+    let client = real.client();
+    assert_eq!(client.manifest("a/long", "1").unwrap().bytes, image.bytes);
+    assert_eq!(client.blob("a/long", sha512(b"layer")).unwrap(), "layer");
+}
+
+#[test]
+fn q57_sha512_travels_and_a_registry_without_it_is_told_as_such() {
+    let image = long_named();
     let carried = Carried::new(&[("a/long", &image)], &[]);
     let registry = Embedded::start();
     carried.load(&registry.host(), &[]).success();
