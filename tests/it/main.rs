@@ -9,6 +9,7 @@ mod environment;
 mod handoff;
 mod other_tools;
 mod readme;
+mod registries;
 mod reproducible;
 mod seed_world;
 mod sources;
