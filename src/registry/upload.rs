@@ -342,6 +342,7 @@ impl Upload {
         // What was said against the blob in one piece, and whether chunks have failed as well.
         let mut whole_refused: Option<RegistryError> = None;
         let mut chunks_failed = false;
+        let mut breaks = 0;
         loop {
             let session = match session.take() {
                 Some(session) => session,
@@ -364,8 +365,11 @@ impl Upload {
             if self.has_landed(&error).await {
                 return Ok(());
             }
+            breaks += u32::from(is_broken(&error));
             match way {
-                Way::Whole if !chunks_failed && self.size > 0 && self.wants_chunks(&error) => {
+                Way::Whole
+                    if !chunks_failed && self.size > 0 && self.wants_chunks(&error, breaks) =>
+                {
                     way = Way::Chunks;
                     whole_refused = Some(error);
                 }
@@ -388,8 +392,9 @@ impl Upload {
         }
     }
 
-    /// Whether an error on the whole blob is one that smaller pieces may not meet.
-    fn wants_chunks(&self, error: &RegistryError) -> bool {
+    /// Whether an error on the whole blob is one that smaller pieces may not meet; `breaks` is how
+    /// often its connection broke.
+    fn wants_chunks(&self, error: &RegistryError, breaks: u32) -> bool {
         match error {
             RegistryError::Status { status, .. } => {
                 error.code() != Some("DIGEST_INVALID")
@@ -398,10 +403,9 @@ impl Upload {
                         400 | 404 | 405 | 411 | 413 | 415 | 416 | 501
                     )
             }
-            RegistryError::Connection { fault, .. } => {
-                *fault == ConnectionFault::Broken && self.size > self.place.host.chunk_size()
-            }
-            _ => false,
+            // Once may be chance. On a line that does not last for the whole, what has arrived of a
+            // chunk stays, however small the blob is.
+            _ => is_broken(error) && (breaks > 1 || self.size > self.place.host.chunk_size()),
         }
     }
 
@@ -488,10 +492,15 @@ impl Upload {
                 Err(error) => error,
             };
             attempts.pause(error, &host.gate).await?;
+            let known = offset;
             offset = self
                 .place
-                .ask_offset(&mut session, &self.digest, offset)
+                .ask_offset(&mut session, &self.digest, known)
                 .await?;
+            if offset > known {
+                // A line that breaks again and again still carries something each time.
+                attempts.renew();
+            }
             if offset > self.size {
                 return Err(RegistryError::UploadLost {
                     asked: self.place.asked_for_upload(&session, &self.digest),
@@ -532,6 +541,17 @@ impl Place {
             attempts.pause(error, &self.host.gate).await?;
         }
     }
+}
+
+/// Whether a connection was made and did not last.
+fn is_broken(error: &RegistryError) -> bool {
+    matches!(
+        error,
+        RegistryError::Connection {
+            fault: ConnectionFault::Broken,
+            ..
+        }
+    )
 }
 
 /// Whether an error on chunks is one that the blob in one piece may not meet.

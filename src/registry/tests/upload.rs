@@ -264,6 +264,38 @@ async fn a_registry_that_took_a_part_gets_the_rest() {
     assert_eq!(ranges, ["0-63", "64-127", "74-137", "138-199"]);
 }
 
+/// A registry behind a line that breaks whenever a few bytes of a body have gone through.
+async fn behind_a_short_line() -> (TestRegistry, TestServer) {
+    behind(|request, content| {
+        let body = request.body.len();
+        match request.method.as_str() {
+            "PUT" if body > 20 => Some(Reply::new(201).fault(Fault::NoAnswer)),
+            "PATCH" if body > 20 => {
+                let mut part = request.clone();
+                part.body.truncate(20);
+                content.answer(&part);
+                Some(Reply::new(202).fault(Fault::NoAnswer))
+            }
+            _ => None,
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_line_that_breaks_again_and_again_gets_there() {
+    // Chunks of 64 bytes, and one that is larger than the blob.
+    for chunk_size in [64, 1 << 20] {
+        let (content, server) = behind_a_short_line().await;
+        let client = Client::new(ClientConfig {
+            chunk_size,
+            ..config(&[&server])
+        });
+        push(&client.unwrap(), &server).await.unwrap();
+        assert!(arrived(&content), "{chunk_size}");
+    }
+}
+
 #[tokio::test]
 async fn a_lost_session_starts_the_blob_again() {
     let seen = AtomicUsize::new(0);

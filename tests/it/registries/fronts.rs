@@ -1,6 +1,8 @@
 //! What stands in front of registries: a real nginx that limits bodies, ends TLS, takes blobs in one
 //! way only, or is no registry at all.
 
+use std::path::PathBuf;
+
 use sneakernet::oci::Digest;
 
 use super::{
@@ -15,7 +17,7 @@ use crate::support::{
     nginx::{self, Nginx, Request},
     product::Product::Distribution2,
     random::Random,
-    tools::{run, run_with},
+    tools::{Finished, run, run_with},
 };
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(1800);
@@ -75,52 +77,96 @@ fn q37_a_layer_goes_through_a_proxy_that_limits_bodies() {
 
 #[test]
 fn q41_a_registry_that_takes_blobs_only_whole_gets_them_whole() {
-    goes_through("if ($request_method = PATCH) { return 405; }", |request| {
-        request.method == "PUT" && request.length > 20 << 20
-    });
+    if !is_ready(&[Distribution2], &[nginx::TOOL]) {
+        return;
+    }
+    let trip = Trip::through("if ($request_method = PATCH) { return 405; }");
+    trip.load(false).success();
+    let uploads = trip.uploads();
+    let whole = |r: &Request| r.method == "PUT" && r.length > 20 << 20;
+    assert!(uploads.iter().any(whole), "{uploads:#?}");
+    assert!(uploads.iter().all(|r| r.method == "PUT"), "{uploads:#?}");
+    trip.assert_arrived();
+
+    // What comes from a pipe is sent in chunks, and cannot be sent again in another way.
+    let trip = Trip::through("if ($request_method = PATCH) { return 405; }");
+    let refused = trip.load(true).exits(6);
+    assert!(refused.stderr.contains("load from a file"), "{refused:?}");
 }
 
 #[test]
 fn q42_a_registry_that_takes_blobs_only_in_chunks_gets_chunks() {
-    let whole = r#""^PUT /v2/.*/blobs/uploads/.* [1-9][0-9]*$""#;
-    let refuse =
-        format!(r#"if ("$request_method $uri $http_content_length" ~ {whole}) {{ return 400; }}"#);
-    goes_through(&refuse, |request| request.method == "PATCH");
-}
-
-/// Loads a large blob, as a file and from a pipe, through an nginx with these directives; such a
-/// request has to be among those that got through.
-#[track_caller]
-fn goes_through(directives: &str, is_the_way: impl Fn(&Request) -> bool) {
     if !is_ready(&[Distribution2], &[nginx::TOOL]) {
         return;
     }
-    let traveller = Traveller::new();
-    let source = Embedded::start();
-    let image = weighing(21 << 20);
-    source.client().push("team/large", "1", &image);
-    let file = traveller.create(&[format!("{}/team/large:1", source.host())], &[]);
+    let no_whole_blobs = r#"
+        set $sent "$request_method $uri $http_content_length";
+        if ($sent ~ "^PUT /v2/.*/blobs/uploads/.* [1-9][0-9]*$") { return 400; }"#;
     for piped in [false, true] {
+        let trip = Trip::through(no_whole_blobs);
+        trip.load(piped).success();
+        let uploads = trip.uploads();
+        let chunks = uploads.iter().filter(|r| r.method == "PATCH").count();
+        // The one large blob, and the empty configuration.
+        assert!(chunks >= 3, "piped {piped}: {uploads:#?}");
+        trip.assert_arrived();
+    }
+}
+
+/// A large blob on its way into a registry through an nginx.
+struct Trip {
+    traveller: Traveller,
+    image: Image,
+    file: PathBuf,
+    registry: Registry,
+    front: Nginx,
+}
+
+impl Trip {
+    fn through(directives: &str) -> Self {
+        let traveller = Traveller::new();
+        let source = Embedded::start();
+        let image = weighing(21 << 20);
+        source.client().push("team/large", "1", &image);
+        let file = traveller.create(&[format!("{}/team/large:1", source.host())], &[]);
         let registry = Registry::start(Options::default());
         let front = Nginx::start(nginx::Options {
             directives: format!("{} {directives}", nginx::HONEST),
             ..nginx::Options::in_front_of(registry.host())
         });
-        let mut load = traveller.bundle(&["load", "--allow-unsigned", "--to", front.host()]);
-        let input = match piped {
-            true => std::fs::read(&file).unwrap(),
-            false => Vec::new(),
-        };
-        load.arg(if piped {
-            "-".as_ref()
-        } else {
-            file.as_os_str()
-        });
-        run_with(load, input, PATIENCE).success();
-        registry.client().assert_holds("team/large", "1", &image);
-        let requests = front.requests();
-        let mut taken = requests.iter().filter(|r| is_upload(r) && r.status < 300);
-        assert!(taken.any(&is_the_way), "piped {piped}: {requests:#?}");
+        Self {
+            traveller,
+            image,
+            file,
+            registry,
+            front,
+        }
+    }
+
+    fn load(&self, piped: bool) -> Finished {
+        let to = self.front.host();
+        let mut load = self
+            .traveller
+            .bundle(&["load", "--allow-unsigned", "--to", to]);
+        if !piped {
+            load.arg(&self.file);
+            return run(load);
+        }
+        load.arg("-");
+        run_with(load, std::fs::read(&self.file).unwrap(), PATIENCE)
+    }
+
+    /// The requests with parts of blobs that got through.
+    fn uploads(&self) -> Vec<Request> {
+        let mut requests = self.front.requests();
+        requests.retain(|request| is_upload(request) && request.status < 300);
+        requests
+    }
+
+    #[track_caller]
+    fn assert_arrived(&self) {
+        let client = self.registry.client();
+        client.assert_holds("team/large", "1", &self.image);
     }
 }
 

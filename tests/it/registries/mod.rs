@@ -1,6 +1,7 @@
 //! Bundles come out of real registries and get into them, whatever each of them does in its own
 //! way, and whatever happens to it meanwhile.
 
+mod faults;
 mod fronts;
 mod indexes;
 mod load;
@@ -45,19 +46,14 @@ enum Door {
     Token,
 }
 
-impl Door {
-    /// What a test with it asks for.
-    const TOOLS: [&str; 2] = ["htpasswd", nginx::TOOL];
-}
-
 /// A running registry with its door.
 struct Place {
     host: String,
     access: Access,
     tokens: Option<TokenService>,
-    registry: Registry,
+    _registry: Registry,
     /// Stands in front of a registry that has no door of its own.
-    front: Option<Nginx>,
+    _front: Option<Nginx>,
 }
 
 impl Place {
@@ -95,8 +91,8 @@ impl Place {
             host: host.to_owned(),
             access,
             tokens,
-            registry,
-            front,
+            _registry: registry,
+            _front: front,
         }
     }
 
