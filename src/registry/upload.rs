@@ -491,12 +491,19 @@ impl Upload {
                 }
                 Err(error) => error,
             };
+            let broken = is_broken(&error);
             attempts.pause(error, &host.gate).await?;
             let known = offset;
-            offset = self
-                .place
-                .ask_offset(&mut session, &self.digest, known)
-                .await?;
+            let asked = self.place.ask_offset(&mut session, &self.digest, known);
+            offset = match asked.await {
+                Err(lost @ RegistryError::UploadLost { .. }) if broken => {
+                    // Where a broken chunk costs the whole upload (Distribution 2, zot), what a
+                    // connection lasts for has to be found.
+                    host.shrink_chunk(to - known);
+                    return Err(lost);
+                }
+                reached => reached?,
+            };
             if offset > known {
                 // A line that breaks again and again still carries something each time.
                 attempts.renew();

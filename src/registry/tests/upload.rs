@@ -296,6 +296,37 @@ async fn a_line_that_breaks_again_and_again_gets_there() {
     }
 }
 
+/// As Distribution 2 and zot do it, behind something that cuts connections.
+#[tokio::test]
+async fn where_a_broken_chunk_costs_the_upload_smaller_ones_get_through() {
+    const BIG: usize = 2 << 20;
+    let (content, server) = behind(|request, _| {
+        let body = matches!(request.method.as_str(), "PUT" | "PATCH");
+        if body && request.body.len() > 1 << 20 {
+            return Some(Reply::new(202).fault(Fault::NoAnswer));
+        }
+        (request.method == "GET" && request.path().contains("/uploads/"))
+            .then(|| error(404, "BLOB_UPLOAD_INVALID"))
+    })
+    .await;
+    let mut config = config(&[&server]);
+    config.chunk_size = 4 << 20;
+    config.stall_timeout = Duration::from_secs(5);
+    let bytes = pattern(BIG);
+    let digest = Digest::sha256_of(&bytes);
+    let client = Client::new(config).unwrap();
+    let to = repository(&server, "a/b");
+    let pushed = client.push_blob(&to, &digest, BIG as u64, source(&bytes));
+    pushed.await.unwrap();
+    assert!(content.blob("a/b", &digest.to_string()).is_some());
+    // What carried a large body may be near the end of what it carries.
+    for request in server.log() {
+        let large = request.body.len() >= 1 << 20;
+        let closes = request.header("connection") == Some("close");
+        assert_eq!(closes, large, "{request:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_lost_session_starts_the_blob_again() {
     let seen = AtomicUsize::new(0);

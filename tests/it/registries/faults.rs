@@ -1,13 +1,18 @@
 //! What fails while bundles are made and loaded, with real parts: a registry that is killed, a token
 //! service that is down, a line that cuts every connection.
 
-use std::{net::TcpListener, process::Command, time::Duration};
+use std::{
+    net::TcpListener,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use super::{
     PASSWORD, Traveller, USER, is_ready,
     load::{Load, is_long},
 };
 use crate::support::{
+    attempt::{MEMORY, watch},
     distribution::{Options, Registry},
     embedded::Embedded,
     images::{Blob, Image, artifact, empty_config, sample},
@@ -240,28 +245,56 @@ fn a_token_service_is_down_for_a_while_when_a_bundle_is_made() {
     }
 }
 
-#[test]
-fn a_line_that_cuts_every_connection_carries_everything_in_the_end() {
-    require!("docker-registry", "oras", "curl");
+#[track_caller]
+fn carries_everything(from: Product, to: Product) {
+    if !is_ready(&[from, to], &["oras", "curl"]) {
+        return;
+    }
     // Long, it is the line that was met in practice: 50 MB.
     let (cut_after, sizes): (u64, &[u64]) = match is_long() {
         true => (50 << 20, &[400 << 20, 120 << 20, 40 << 20, 10 << 20]),
-        false => (2 << 20, &[8 << 20, 5 << 20, 1 << 20]),
+        false => (3 << 20, &[8 << 20, 5 << 20, 1 << 20]),
     };
     let faults = Faults {
         cut_after: Some(cut_after),
         ..Faults::default()
     };
     let traveller = Traveller::new();
-    let load = Load::of(sizes);
+    let load = Load::in_a(from, sizes);
     let line = Line::to(load.host(), faults);
     let file = load.bundled_from(&line.host(), &traveller, &[]);
-    let total: u64 = sizes.iter().sum();
-    assert!(line.cuts() >= total / cut_after / 2, "{}", line.cuts());
+    let least = sizes.iter().sum::<u64>() / cut_after / 2;
+    assert!(line.cuts() >= least, "{}", line.cuts());
 
-    let target = Registry::start(Options::default());
+    let target = Registry::start(Options::of(to));
     let line = Line::to(target.host(), faults);
-    traveller.load(&file, &line.host(), &[]).success();
-    assert!(line.cuts() >= total / cut_after / 2, "{}", line.cuts());
+    let mut command = traveller.bundle(&["load", "--allow-unsigned", "--to", &line.host()]);
+    command.arg(&file);
+    let started = Instant::now();
+    let loaded = watch(command, Vec::new(), PATIENCE);
+    let took = started.elapsed();
+    loaded.finished.success();
+    println!(
+        "{took:?}, {} cuts, {} KiB of memory",
+        line.cuts(),
+        loaded.peak >> 10
+    );
+    assert!(loaded.peak <= MEMORY, "{} MiB", loaded.peak >> 20);
+    assert!(line.cuts() > 0);
     load.assert_arrived(target.host());
+}
+
+#[test]
+fn a_line_cuts_every_connection_to_distribution_2() {
+    carries_everything(Distribution2, Distribution2);
+}
+
+#[test]
+fn a_line_cuts_every_connection_to_distribution_3() {
+    carries_everything(Distribution3, Distribution3);
+}
+
+#[test]
+fn a_line_cuts_every_connection_to_zot() {
+    carries_everything(Zot, Zot);
 }

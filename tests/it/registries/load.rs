@@ -12,6 +12,7 @@ use std::{
 use super::Traveller;
 use crate::support::{
     distribution::{Options, Registry},
+    product::Product,
     random::Random,
     tools::{Home, run_with},
 };
@@ -39,7 +40,12 @@ pub struct Load {
 impl Load {
     /// Makes the blobs and puts them into the registry.
     pub fn of(sizes: &[u64]) -> Self {
-        let registry = Registry::start(Options::default());
+        Self::in_a(Product::Distribution2, sizes)
+    }
+
+    /// The same in another registry, whose program the test asks for.
+    pub fn in_a(product: Product, sizes: &[u64]) -> Self {
+        let registry = Registry::start(Options::of(product));
         let home = Home::new();
         let mut oras = home.tool("oras");
         let place = format!("{}/{NAME}:1", registry.host());
