@@ -357,8 +357,12 @@ impl RegistryError {
             Self::Schema1 { .. } => {
                 "copy the image with a current tool, which converts it, or ask its publisher for a current build"
             }
-            Self::ChunkedUnsupported { .. } | Self::UploadLost { .. } => {
+            Self::ChunkedUnsupported { .. } => {
                 "load from a file instead of a pipe: then a blob can be sent again from its start"
+            }
+            Self::UploadLost { .. } => {
+                "some registries forget an upload whose connection breaks: look what stands between, or try more \
+                 often (--retries)"
             }
             _ => return None,
         };

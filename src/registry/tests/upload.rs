@@ -103,6 +103,19 @@ async fn empty_and_sha512_blobs_are_blobs() {
 }
 
 #[tokio::test]
+async fn a_sha512_blob_is_looked_for_after_it_was_taken() {
+    use crate::oci::{Algorithm, Hasher};
+    let (_, server) = behind(|request, _| (request.method == "PUT").then(|| Reply::new(201))).await;
+    let mut hasher = Hasher::new(Algorithm::Sha512);
+    hasher.update(b"abc");
+    let to = repository(&server, "a/b");
+    let (client, sha512) = (client(&server), hasher.finish());
+    let pushed = client.push_blob(&to, &sha512, 3, source(b"abc")).await;
+    let error = pushed.unwrap_err().to_string();
+    assert!(error.contains("is not there afterwards"), "{error}");
+}
+
+#[tokio::test]
 async fn a_body_that_is_too_large_goes_in_chunks_and_the_next_one_at_once() {
     for status in [413, 405, 400] {
         let (content, server) = behind(move |request, _| {

@@ -1,6 +1,7 @@
 //! Bundles come out of real registries and get into them, whatever each of them does in its own
 //! way, and whatever happens to it meanwhile.
 
+mod content;
 mod faults;
 mod fronts;
 mod indexes;
