@@ -9,7 +9,7 @@ use std::{
 
 use super::{
     PASSWORD, Traveller, USER, is_ready,
-    load::{Load, is_long},
+    load::{Load, is_long, tell_measured},
 };
 use crate::support::{
     attempt::{MEMORY, watch},
@@ -272,13 +272,8 @@ fn carries_everything(from: Product, to: Product) {
     command.arg(&file);
     let started = Instant::now();
     let loaded = watch(command, Vec::new(), PATIENCE);
-    let took = started.elapsed();
+    tell_measured(sizes.iter().sum(), started.elapsed(), &loaded);
     loaded.finished.success();
-    println!(
-        "{took:?}, {} cuts, {} KiB of memory",
-        line.cuts(),
-        loaded.peak >> 10
-    );
     assert!(loaded.peak <= MEMORY, "{} MiB", loaded.peak >> 20);
     assert!(line.cuts() > 0);
     load.assert_arrived(target.host());

@@ -7,7 +7,7 @@ use sneakernet::oci::Digest;
 
 use super::{
     Traveller, is_ready,
-    load::{Load, is_long},
+    load::{Load, is_long, tell_measured},
 };
 use crate::support::{
     attempt::{MEMORY, watch},
@@ -57,12 +57,8 @@ fn q37_a_layer_goes_through_a_proxy_that_limits_bodies() {
     command.arg(&file);
     let started = std::time::Instant::now();
     let loaded = watch(command, Vec::new(), PATIENCE);
-    let took = started.elapsed();
+    tell_measured(size, started.elapsed(), &loaded);
     loaded.finished.success();
-    println!(
-        "{size} bytes in {took:?}, at most {} KiB of memory",
-        loaded.peak >> 10
-    );
     assert!(loaded.peak <= MEMORY, "{} MiB", loaded.peak >> 20);
     load.assert_arrived(registry.host());
 

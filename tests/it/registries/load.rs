@@ -11,6 +11,7 @@ use std::{
 
 use super::Traveller;
 use crate::support::{
+    attempt::Watched,
     distribution::{Options, Registry},
     product::Product,
     random::Random,
@@ -28,6 +29,17 @@ const NAME: &str = "team/heavy";
 /// disk. The code is the same.
 pub fn is_long() -> bool {
     std::env::var_os("SNEAKERNET_LONG").is_some_and(|value| value == "1")
+}
+
+/// Says what was measured in a long run. Numbers of short ones mean nothing.
+pub fn tell_measured(size: u64, took: Duration, watched: &Watched) {
+    if is_long() {
+        let (test, peak) = (std::thread::current(), watched.peak >> 10);
+        let test = test.name().unwrap_or("a test");
+        // Not `println!`: the harness would keep that to itself.
+        let line = format!("{test}: {size} bytes in {took:.1?}, at most {peak} KiB of memory");
+        let _ = writeln!(std::io::stderr(), "{line}");
+    }
 }
 
 /// An artifact in a registry of its own, with a blob of each size; its test asks for
