@@ -109,7 +109,14 @@ impl ChunkedUpload {
                 return Err(error);
             }
             attempts.pause(error, &place.host.gate).await?;
-            let reached = place.ask_offset(session, &self.digest, at).await?;
+            let reached = match place.ask_offset(session, &self.digest, at).await {
+                // What broke has cost the upload (Distribution 2, zot), and nothing else was in it.
+                Err(RegistryError::UploadLost { .. }) if at == 0 => {
+                    *session = place.begin_session(&self.digest).await?;
+                    continue;
+                }
+                reached => reached?,
+            };
             if reached < from || reached > to {
                 return Err(RegistryError::UploadLost {
                     asked: place.asked_for_upload(session, &self.digest),

@@ -346,6 +346,17 @@ impl RegistryError {
         )
     }
 
+    /// Whether a connection was made and did not last.
+    pub(crate) fn is_broken(&self) -> bool {
+        matches!(
+            self,
+            Self::Connection {
+                fault: ConnectionFault::Broken,
+                ..
+            }
+        )
+    }
+
     /// With the number of attempts after which it is final.
     pub(crate) fn after(mut self, attempts: u32) -> Self {
         match &mut self {
@@ -470,8 +481,12 @@ impl RegistryError {
             Self::Schema1 { .. } => {
                 "copy the image with a current tool, which converts it, or ask its publisher for a current build"
             }
-            Self::ChunkedUnsupported { .. } | Self::UploadLost { .. } => {
+            Self::ChunkedUnsupported { .. } => {
                 "load from a file instead of a pipe: then a blob can be sent again from its start"
+            }
+            Self::UploadLost { .. } => {
+                "some registries forget an upload whose connection breaks: look what stands between, or try more \
+                 often (--retries)"
             }
             _ => return None,
         };

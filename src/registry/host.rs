@@ -55,6 +55,7 @@ struct Uploads {
     chunked_from: AtomicU64,
     chunk_size: AtomicU64,
     no_chunks: AtomicBool,
+    cut: AtomicBool,
 }
 
 impl Host {
@@ -68,6 +69,7 @@ impl Host {
                 chunked_from: AtomicU64::new(u64::MAX),
                 chunk_size: AtomicU64::new(chunk_size.max(1)),
                 no_chunks: AtomicBool::new(false),
+                cut: AtomicBool::new(false),
             },
         }
     }
@@ -99,6 +101,16 @@ impl Host {
     /// The registry takes no chunks.
     pub(crate) fn learn_no_chunks(&self) {
         self.uploads.no_chunks.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a connection has broken under a large body.
+    pub(crate) fn cuts_bodies(&self) -> bool {
+        self.uploads.cut.load(Ordering::Relaxed)
+    }
+
+    /// A connection broke under a large body.
+    pub(crate) fn learn_cut(&self) {
+        self.uploads.cut.store(true, Ordering::Relaxed);
     }
 
     /// Size of the chunks that are sent, in bytes.

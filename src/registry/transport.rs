@@ -10,8 +10,8 @@ use bytes::Bytes;
 use reqwest::{
     Method, Response, StatusCode, Url,
     header::{
-        AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue,
-        LOCATION, RETRY_AFTER, WARNING,
+        AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderName,
+        HeaderValue, LOCATION, RETRY_AFTER, WARNING,
     },
 };
 
@@ -38,6 +38,9 @@ use super::{
 const MAX_REDIRECTS: usize = 10;
 /// Most that is read of the body of an error or a redirect, in bytes.
 const MAX_ERROR_BODY: usize = 64 << 10;
+/// Where a body of so many bytes has broken, a connection that carried one is not used again: there
+/// are proxies that cut one after a number of bytes, and that would be in the middle of the next body.
+const LAST_BODY: u64 = 1 << 20;
 /// Most warnings of servers that are kept.
 const MAX_WARNINGS: usize = 32;
 
@@ -292,11 +295,17 @@ impl Transport {
             .headers(call.headers.clone());
         if !matches!(call.method, Method::GET | Method::HEAD | Method::DELETE) {
             request = request.header(CONTENT_LENGTH, length).body(body);
+            if length >= LAST_BODY && call.host.cuts_bodies() {
+                request = request.header(CONNECTION, "close");
+            }
         }
         if let Some(value) = authorization {
             request = request.header(AUTHORIZATION, value);
         }
         let response = self.http.execute(request, &progress, asked).await;
+        if length >= LAST_BODY && response.as_ref().is_err_and(RegistryError::is_broken) {
+            call.host.learn_cut();
+        }
         match call.body.source_failure() {
             Some(failure) => Err(RegistryError::Source(failure)),
             None => response,

@@ -11,7 +11,7 @@ use super::{
     Place,
     auth::scope::Scopes,
     body::{BlobSource, Payload, SourceReader},
-    error::{Asked, ConnectionFault, RegistryError},
+    error::{Asked, RegistryError},
     origin::{self, Purpose},
     pull::named_digest,
     transport::{Answer, Call, Transport},
@@ -218,7 +218,10 @@ impl Place {
                 actual: Box::new(actual),
             });
         }
-        if answer.status() == StatusCode::CREATED || self.blob_exists(digest, size).await? {
+        // Registries have been seen to confirm a blob with another algorithm's digest and to lose it.
+        let believed = digest.algorithm() == Algorithm::Sha256;
+        let created = answer.status() == StatusCode::CREATED && believed;
+        if created || self.blob_exists(digest, size).await? {
             return Ok(());
         }
         Err(answer.unexpected(format!(
@@ -353,6 +356,7 @@ impl Upload {
         // What was said against the blob in one piece, and whether chunks have failed as well.
         let mut whole_refused: Option<RegistryError> = None;
         let mut chunks_failed = false;
+        let mut breaks = 0;
         loop {
             let session = match session.take() {
                 Some(session) => session,
@@ -375,8 +379,11 @@ impl Upload {
             if self.has_landed(&error).await {
                 return Ok(());
             }
+            breaks += u32::from(error.is_broken());
             match way {
-                Way::Whole if !chunks_failed && self.size > 0 && self.wants_chunks(&error) => {
+                Way::Whole
+                    if !chunks_failed && self.size > 0 && self.wants_chunks(&error, breaks) =>
+                {
                     way = Way::Chunks;
                     whole_refused = Some(error);
                 }
@@ -399,8 +406,9 @@ impl Upload {
         }
     }
 
-    /// Whether an error on the whole blob is one that smaller pieces may not meet.
-    fn wants_chunks(&self, error: &RegistryError) -> bool {
+    /// Whether an error on the whole blob is one that smaller pieces may not meet; `breaks` is how
+    /// often its connection broke.
+    fn wants_chunks(&self, error: &RegistryError, breaks: u32) -> bool {
         let large = self.size > self.place.host.chunk_size();
         match error {
             // A fresh token was refused behind the body: it does not live as long as that takes.
@@ -412,8 +420,9 @@ impl Upload {
                         400 | 404 | 405 | 411 | 413 | 415 | 416 | 501
                     )
             }
-            RegistryError::Connection { fault, .. } => *fault == ConnectionFault::Broken && large,
-            _ => false,
+            // Once may be chance. On a line that does not last for the whole, what has arrived of a
+            // chunk stays, however small the blob is.
+            _ => error.is_broken() && (breaks > 1 || large),
         }
     }
 
@@ -499,11 +508,23 @@ impl Upload {
                 }
                 Err(error) => error,
             };
+            let broken = error.is_broken();
             attempts.pause(error, &host.gate).await?;
-            offset = self
-                .place
-                .ask_offset(&mut session, &self.digest, offset)
-                .await?;
+            let known = offset;
+            let asked = self.place.ask_offset(&mut session, &self.digest, known);
+            offset = match asked.await {
+                Err(lost @ RegistryError::UploadLost { .. }) if broken => {
+                    // Where a broken chunk costs the whole upload (Distribution 2, zot), what a
+                    // connection lasts for has to be found.
+                    host.shrink_chunk(to - known);
+                    return Err(lost);
+                }
+                reached => reached?,
+            };
+            if offset > known {
+                // A line that breaks again and again still carries something each time.
+                attempts.renew();
+            }
             if offset > self.size {
                 return Err(RegistryError::UploadLost {
                     asked: self.place.asked_for_upload(&session, &self.digest),

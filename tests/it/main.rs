@@ -13,6 +13,7 @@ mod other_tools;
 mod proxies;
 mod readme;
 mod referrers;
+mod registries;
 mod reproducible;
 mod requests;
 mod seed_world;

@@ -120,6 +120,20 @@ async fn a_registry_without_chunks_says_so_by_its_type() {
 }
 
 #[tokio::test]
+async fn a_first_chunk_that_broke_with_the_session_goes_into_another_one() {
+    let (content, server) = registry().await;
+    let mut upload = begin(&client(&server), &server, LENGTH).await;
+    let first = "/v2/a/b/blobs/uploads/u1";
+    let broken = Reply::new(0).early(10).fault(Fault::NoAnswer);
+    server.on("PATCH", first, [broken]);
+    server.on("GET", first, [error(404, "BLOB_UPLOAD_INVALID")]);
+    write_all(&mut upload, 80).await.unwrap();
+    upload.finish().await.unwrap();
+    assert!(arrived(&content, LENGTH));
+    assert_eq!(server.count("POST", "/v2/a/b/blobs/uploads/"), 2);
+}
+
+#[tokio::test]
 async fn a_lost_session_is_final_once_something_was_in_it() {
     let (_, server) = registry().await;
     let mut upload = begin(&client(&server), &server, LENGTH).await;

@@ -103,6 +103,19 @@ async fn q43_empty_and_sha512_blobs_are_blobs() {
 }
 
 #[tokio::test]
+async fn a_sha512_blob_is_looked_for_after_it_was_taken() {
+    use crate::oci::{Algorithm, Hasher};
+    let (_, server) = behind(|request, _| (request.method == "PUT").then(|| Reply::new(201))).await;
+    let mut hasher = Hasher::new(Algorithm::Sha512);
+    hasher.update(b"abc");
+    let to = repository(&server, "a/b");
+    let (client, sha512) = (client(&server), hasher.finish());
+    let pushed = client.push_blob(&to, &sha512, 3, source(b"abc")).await;
+    let error = pushed.unwrap_err().to_string();
+    assert!(error.contains("is not there afterwards"), "{error}");
+}
+
+#[tokio::test]
 async fn q37_a_body_that_is_too_large_goes_in_chunks_and_the_next_one_at_once() {
     for status in [413, 405, 400] {
         let (content, server) = behind(move |request, _| {
@@ -262,6 +275,74 @@ async fn q39_a_registry_that_took_a_part_gets_the_rest() {
         .filter_map(|r| r.header("content-range"))
         .collect();
     assert_eq!(ranges, ["0-63", "64-127", "74-137", "138-199"]);
+}
+
+/// A registry behind a line that breaks whenever a few bytes of a body have gone through.
+async fn behind_a_short_line() -> (TestRegistry, TestServer) {
+    behind(|request, content| {
+        let body = request.body.len();
+        match request.method.as_str() {
+            "PUT" if body > 20 => Some(Reply::new(201).fault(Fault::NoAnswer)),
+            "PATCH" if body > 20 => {
+                let mut part = request.clone();
+                part.body.truncate(20);
+                content.answer(&part);
+                Some(Reply::new(202).fault(Fault::NoAnswer))
+            }
+            _ => None,
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_line_that_breaks_again_and_again_gets_there() {
+    // Chunks of 64 bytes, and one that is larger than the blob.
+    for chunk_size in [64, 1 << 20] {
+        let (content, server) = behind_a_short_line().await;
+        let client = Client::new(ClientConfig {
+            chunk_size,
+            ..config(&[&server])
+        });
+        push(&client.unwrap(), &server).await.unwrap();
+        assert!(arrived(&content), "{chunk_size}");
+    }
+}
+
+/// As Distribution 2 and zot do it, behind something that cuts connections.
+#[tokio::test]
+async fn where_a_broken_chunk_costs_the_upload_smaller_ones_get_through() {
+    const BIG: usize = 2 << 20;
+    let (content, server) = behind(|request, _| {
+        let body = matches!(request.method.as_str(), "PUT" | "PATCH");
+        if body && request.body.len() > 1 << 20 {
+            return Some(Reply::new(202).fault(Fault::NoAnswer));
+        }
+        (request.method == "GET" && request.path().contains("/uploads/"))
+            .then(|| error(404, "BLOB_UPLOAD_INVALID"))
+    })
+    .await;
+    let mut config = config(&[&server]);
+    config.chunk_size = 4 << 20;
+    config.stall_timeout = Duration::from_secs(5);
+    let bytes = pattern(BIG);
+    let digest = Digest::sha256_of(&bytes);
+    let client = Client::new(config).unwrap();
+    let to = repository(&server, "a/b");
+    let pushed = client.push_blob(&to, &digest, BIG as u64, source(&bytes));
+    pushed.await.unwrap();
+    assert!(content.blob("a/b", &digest.to_string()).is_some());
+    // From the first break on, what carried a large body may be near the end of what it carries.
+    let log = server.log();
+    let closes = |request: &Recorded| request.header("connection") == Some("close");
+    let large = |request: &&Recorded| request.body.len() >= 1 << 20;
+    let closing: Vec<bool> = log.iter().filter(large).map(closes).collect();
+    assert!(!closing[0] && closing.len() > 1);
+    assert!(closing[1..].iter().all(|closes| *closes), "{closing:?}");
+    assert!(
+        log.iter()
+            .all(|request| large(&request) || !closes(request))
+    );
 }
 
 #[tokio::test]

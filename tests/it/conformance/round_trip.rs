@@ -8,8 +8,9 @@ use sneakernet::oci::{Digest, Document, media_type};
 
 use super::data::{self, Shape};
 use crate::support::{
-    distribution::{self, Options, Registry},
+    distribution::{Options, Registry},
     embedded::Embedded,
+    product::Product,
     pusher::Client,
     tools::{Finished, Home, require, run},
 };
@@ -49,10 +50,10 @@ impl Place {
         }
     }
 
-    fn distribution() -> Self {
-        let registry = Registry::start(Options::default());
+    fn real(name: &'static str, product: Product) -> Self {
+        let registry = Registry::start(Options::of(product));
         Self {
-            name: "Distribution 2.8",
+            name,
             host: registry.host().to_owned(),
             client: registry.client(),
             _registry: Box::new(registry),
@@ -69,7 +70,11 @@ impl Place {
 
 /// Everything that the registries of these tests have to take.
 fn places() -> Vec<Place> {
-    vec![Place::embedded(), Place::distribution()]
+    vec![
+        Place::embedded(),
+        Place::real("Distribution 2.8", Product::Distribution2),
+        Place::real("Distribution 3", Product::Distribution3),
+    ]
 }
 
 /// Somebody with a key, and the bundles that he makes.
@@ -116,7 +121,10 @@ fn references(shapes: &[Shape]) -> Vec<String> {
 
 #[test]
 fn every_shape_arrives_as_it_was_sent() {
-    require!(distribution::TOOL);
+    require!(
+        Product::Distribution2.program(),
+        Product::Distribution3.program()
+    );
     let carrier = Carrier::new();
     let shapes = data::shapes();
     let mut files = Vec::new();
@@ -146,7 +154,7 @@ fn every_shape_arrives_as_it_was_sent() {
 
 #[test]
 fn digests_of_sha512_stay_what_they_are() {
-    require!(distribution::TOOL);
+    require!(Product::Distribution2.program());
     let carrier = Carrier::new();
     let shape = data::sha512();
     let (repository, digest) = (shape.repository(), shape.image.digest);
@@ -154,7 +162,7 @@ fn digests_of_sha512_stay_what_they_are() {
     // A tag for a digest that is not of SHA-256 is set together with it.
     let both = format!("{digest}?tag=1");
     source.client.push(&repository, &both, &shape.image);
-    let strict = Place::distribution();
+    let strict = Place::real("Distribution 2.8", Product::Distribution2);
     for (name, reference, tag) in [
         ("by-digest", format!("{HOST}/{repository}@{digest}"), None),
         ("by-tag", format!("{HOST}/{repository}:1"), Some("1")),
@@ -202,7 +210,7 @@ fn digests_of_sha512_stay_what_they_are() {
 
 #[test]
 fn layers_from_elsewhere_stay_there() {
-    require!(distribution::TOOL);
+    require!(Product::Distribution2.program());
     let carrier = Carrier::new();
     let shapes = [data::nondistributable()];
     let source = Place::embedded();
@@ -218,7 +226,7 @@ fn layers_from_elsewhere_stay_there() {
         .client
         .assert_holds(&repository, "1", &shapes[0].image);
 
-    let strict = Place::distribution();
+    let strict = Place::real("Distribution 2.8", Product::Distribution2);
     let refused = carrier.load(&file, &strict.host, &[]).exits(6);
     for part in [
         &repository,
@@ -232,7 +240,7 @@ fn layers_from_elsewhere_stay_there() {
 
 #[test]
 fn a_sparse_index_is_carried_for_the_platform_that_is_there() {
-    require!(distribution::TOOL);
+    require!(Product::Distribution2.program());
     let carrier = Carrier::new();
     let shapes = [data::sparse_index()];
     let (repository, index) = (shapes[0].repository(), &shapes[0].image);

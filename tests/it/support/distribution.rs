@@ -1,29 +1,29 @@
-//! Debian's `docker-registry`: the reference implementation of the distribution specification.
+//! A registry that somebody else has written, as a process: Debian's `docker-registry`, which is the
+//! reference implementation of the distribution specification, where nothing else is said.
 
 use std::{
     fs::File,
-    net::TcpListener,
-    path::{Path, PathBuf},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-use serde_json::json;
 use tempfile::TempDir;
 
 use super::{
     netns::NetNs,
     pki::{Identity, TestCa},
+    product::Product,
     pusher::{Access, Authorization, Client},
-    tools::{run_with, temp_dir, tool},
+    tools::{temp_dir, tool},
 };
-
-/// The tools that a test with such a registry asks for; `htpasswd` only for one with users.
-pub const TOOL: &str = "docker-registry";
 
 /// What a registry is like; the default is open to everybody, over plain HTTP, on a free port.
 #[derive(Clone, Default)]
 pub struct Options {
+    /// Which registry it is; the test asks for its program, and for `htpasswd` where it has users.
+    pub product: Product,
     /// Address and port in place of a free port on 127.0.0.1.
     pub listen: Option<String>,
     /// The network namespace that it runs in; needs `listen`.
@@ -39,6 +39,9 @@ pub struct Options {
     /// Regular expressions of `urls` in layers that are taken (`validation.manifests.urls.allow`);
     /// without any, a manifest with such a layer is refused.
     pub allow_urls: Vec<String>,
+    /// Takes an index without its children (Distribution 3:
+    /// `validation.manifests.indexes.platforms: none`).
+    pub sparse_indexes: bool,
     /// Refuses everything that writes.
     pub read_only: bool,
     /// Lets manifests and blobs be deleted.
@@ -59,6 +62,14 @@ pub struct TokenAuth {
 }
 
 impl Options {
+    /// This registry, open to everybody.
+    pub fn of(product: Product) -> Self {
+        Self {
+            product,
+            ..Self::default()
+        }
+    }
+
     /// Serves TLS for these names and for loopback, with a certificate of this authority.
     pub fn with_tls(mut self, ca: &TestCa, names: &[&str]) -> Self {
         let mut all = names.to_vec();
@@ -91,6 +102,8 @@ pub struct Registry {
     dir: TempDir,
     host: String,
     child: Option<Child>,
+    /// Bytes in the log before the last start.
+    said: u64,
 }
 
 impl Registry {
@@ -102,6 +115,7 @@ impl Registry {
             dir: temp_dir("registry"),
             host: String::new(),
             child: None,
+            said: 0,
         };
         // Another process can take a free port between asking for it and using it.
         let tries = if registry.options.listen.is_some() {
@@ -118,7 +132,16 @@ impl Registry {
                 return registry;
             }
         }
-        panic!("docker-registry does not start:\n{}", registry.log());
+        panic!(
+            "{:?} does not start:\n{}",
+            registry.product(),
+            registry.log()
+        );
+    }
+
+    /// Which registry it is.
+    pub fn product(&self) -> Product {
+        self.options.product
     }
 
     /// Address and port, as in references.
@@ -186,35 +209,37 @@ impl Registry {
         let started = self.run();
         assert!(
             started,
-            "docker-registry does not start again:\n{}",
+            "{:?} does not start again:\n{}",
+            self.product(),
             self.log()
         );
     }
 
     fn run(&mut self) -> bool {
-        let dir = self.dir.path();
-        let config = dir.join("config.yml");
-        std::fs::write(&config, self.configuration()).expect("a file");
-        let log = File::create(dir.join("log")).expect("a file");
+        let (dir, product) = (self.dir.path(), self.product());
+        let arguments = product.configure(&self.options, &self.host, &self.storage(), dir);
+        // What it wrote before it was started again stays.
+        let mut open = File::options();
+        let log = open.create(true).append(true).open(dir.join("log"));
+        let log = log.expect("a file");
+        self.said = log.metadata().expect("a file").len();
         let mut command = match &self.options.netns {
-            Some(name) => super::netns::command_in(name, TOOL),
-            None => tool(TOOL),
+            Some(name) => super::netns::command_in(name, product.program()),
+            None => tool(product.program()),
         };
         let child = command
-            .arg("serve")
-            .arg(&config)
+            .args(arguments)
             .current_dir(dir)
             .env("OTEL_TRACES_EXPORTER", "none")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)
             .spawn()
-            .expect("docker-registry");
+            .expect("a registry");
         self.child = Some(child);
         self.wait_until_it_listens()
     }
 
-    // By its log: from outside its network namespace no connection would tell.
     fn wait_until_it_listens(&mut self) -> bool {
         let end = Instant::now() + Duration::from_secs(30);
         while Instant::now() < end {
@@ -222,7 +247,7 @@ impl Registry {
             if child.try_wait().expect("a child").is_some() {
                 return false;
             }
-            if self.log().contains("listening on") {
+            if self.listens() {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -231,49 +256,12 @@ impl Registry {
         false
     }
 
-    // JSON is YAML, too.
-    fn configuration(&self) -> String {
-        let dir = self.dir.path();
-        let storage = self.storage();
-        std::fs::create_dir_all(&storage).expect("a directory");
-        let mut http = json!({"addr": self.host, "secret": "of no consequence"});
-        if let Some((identity, _)) = &self.options.tls {
-            let files = identity.write_to(dir);
-            http["tls"] = json!({"certificate": files.certificate, "key": files.key});
+    // By its log where it has one: from outside its network namespace no connection would tell.
+    fn listens(&self) -> bool {
+        match self.product().listens() {
+            Some(text) => self.log()[self.said as usize..].contains(text),
+            None => TcpStream::connect(&self.host).is_ok(),
         }
-        let mut config = json!({
-            "version": "0.1",
-            "log": {"level": "info", "accesslog": {"disabled": false}},
-            "storage": {
-                "filesystem": {"rootdirectory": storage},
-                "delete": {"enabled": self.options.delete},
-                "maintenance": {
-                    "uploadpurging": {"enabled": false},
-                    "readonly": {"enabled": self.options.read_only},
-                },
-            },
-            "http": http,
-        });
-        if !self.options.users.is_empty() {
-            let file = dir.join("htpasswd");
-            std::fs::write(&file, htpasswd(&self.options.users)).expect("a file");
-            config["auth"] = json!({"htpasswd": {"realm": "test", "path": file}});
-        }
-        if let Some(token) = &self.options.token {
-            let roots = write(dir, "token-roots.crt", &token.root_pem);
-            config["auth"] = json!({"token": {
-                "realm": token.realm,
-                "service": token.service,
-                "issuer": token.issuer,
-                "rootcertbundle": roots,
-            }});
-        }
-        if !self.options.allow_urls.is_empty() {
-            config["validation"] = json!({"manifests": {"urls": {
-                "allow": self.options.allow_urls
-            }}});
-        }
-        config.to_string()
     }
 }
 
@@ -281,24 +269,6 @@ impl Drop for Registry {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn write(dir: &Path, name: &str, text: &str) -> PathBuf {
-    let file = dir.join(name);
-    std::fs::write(&file, text).expect("a file");
-    file
-}
-
-fn htpasswd(users: &[(String, String)]) -> String {
-    let line = |(user, password): &(String, String)| {
-        let mut command = tool("htpasswd");
-        // The lowest cost of bcrypt: these are not secrets. The password comes from stdin.
-        command.args(["-n", "-i", "-B", "-C", "4", user]);
-        let input = password.clone().into_bytes();
-        let finished = run_with(command, input, Duration::from_secs(20));
-        finished.success().text().trim().to_owned()
-    };
-    users.iter().map(|user| line(user) + "\n").collect()
 }
 
 /// A port that was free a moment ago.

@@ -48,11 +48,25 @@ pub fn present(names: &[&str]) -> bool {
         .iter()
         .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
     assert!(!strict, "needs {missing}: run tests/run, which installs it");
+    tell_left_out(&missing);
+    false
+}
+
+/// Whether there is a tool that no set-up brings; where there is none, the line is printed that
+/// [`require!`] prints, and it is no failure anywhere.
+pub fn offered(name: &str) -> bool {
+    let is_there = find(name).is_some();
+    if !is_there {
+        tell_left_out(name);
+    }
+    is_there
+}
+
+fn tell_left_out(missing: &str) {
     let test = std::thread::current();
     let test = test.name().unwrap_or("a test");
     // Not `eprintln!`: the harness would keep that to itself.
     let _ = writeln!(std::io::stderr(), "{test}: left out: needs {missing}");
-    false
 }
 
 /// Where a tool is: in the directory that `tests/run` fills, on `PATH`, or in the directories for
