@@ -459,3 +459,25 @@ async fn q83_an_address_stands_for_a_name_and_the_name_is_still_checked() {
     }
     assert_eq!(server.lines().len(), asked);
 }
+
+#[tokio::test]
+async fn q84_a_host_that_is_not_this_machine_is_never_asked_without_tls_by_itself() {
+    // The name says nothing of this machine, though it leads here.
+    let plain = TestServer::start(|_| image()).await;
+    let port = plain.host().rsplit_once(':').unwrap().1.to_owned();
+    let host = format!("registry.example:{port}");
+    let mut config = config(&[]);
+    config.resolve = vec![format!("{host}=127.0.0.1").parse().unwrap()];
+    let repository = Repository::new(&host, "a/b").unwrap();
+    let client = Client::new(config.clone()).unwrap();
+    let failed = client.manifest(&repository, &tag("1")).await.unwrap_err();
+    assert!(
+        matches!(&failed, RegistryError::Connection { .. }),
+        "{failed}"
+    );
+    let hint = failed.hint().unwrap_or_default();
+    assert_eq!(plain.lines(), Vec::<String>::new(), "{hint}");
+    config.plain_http = vec![host];
+    let client = Client::new(config).unwrap();
+    client.manifest(&repository, &tag("1")).await.unwrap();
+}

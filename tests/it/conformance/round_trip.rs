@@ -258,7 +258,8 @@ fn a_sparse_index_is_carried_for_the_platform_that_is_there() {
     let one = ["--platform", "linux/amd64"];
     let created = carrier.create("one", &source.host, &references(&shapes), &one);
     created.success();
-    for place in [Place::sparse, Place::embedded, Place::distribution] {
+    let strict = || Place::real("Distribution 2.8", Product::Distribution2);
+    for place in [Place::sparse, Place::embedded, strict] {
         for mode in ["auto", "keep", "filter"] {
             let place = place();
             let takes_it = place.name == Place::SPARSE;

@@ -181,9 +181,6 @@ impl Guarded {
     }
 }
 
-/// So many attempts last for about a minute.
-const PATIENT: [&str; 2] = ["--retries", "12"];
-
 /// Down for ten seconds.
 fn down(line: &mut Line) {
     line.go_down();
@@ -216,7 +213,7 @@ fn a_token_service_is_down_for_a_while_when_a_bundle_is_loaded() {
     traveller.log_in(&[target.registry.host()]);
     let to = target.registry.host().to_owned();
     let mut load = traveller.bundle(&["load", "--allow-unsigned", "--to", &to]);
-    load.args(PATIENT).arg(&file);
+    load.arg(&file);
     interrupted(load, &mut target.line, down);
     let client = target.access().client();
     for (name, image) in &images {
@@ -234,7 +231,6 @@ fn a_token_service_is_down_for_a_while_when_a_bundle_is_made() {
     let host = source.registry.host().to_owned();
     traveller.log_in(&[&host]);
     let mut create = traveller.bundle(&["create", "--unsigned", "-o", "made"]);
-    create.args(PATIENT);
     for (name, image) in &images {
         client.push(name, "1", image);
         create.args(["--image", &format!("{host}/{name}:1")]);
