@@ -4,12 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{
-    Place,
-    body::Payload,
-    error::RegistryError,
-    upload::{Upload, UploadSession},
-};
+use super::{Place, body::Payload, error::RegistryError, session::UploadSession, upload::Upload};
 use crate::oci::Digest;
 
 /// An upload that is written chunk by chunk and cannot go back further than the current chunk.

@@ -28,6 +28,7 @@ mod rate;
 mod referrers;
 mod retry;
 mod secret;
+mod session;
 #[cfg(test)]
 pub(crate) mod test_registry;
 #[cfg(test)]
@@ -64,7 +65,7 @@ pub use self::{
     push::{Mount, Taken},
     referrers::{ReferrersTag, referrers_tag, subject_of_tag},
     secret::Secret,
-    upload::UploadSession,
+    session::UploadSession,
 };
 use crate::oci::Repository;
 

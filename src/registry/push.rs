@@ -16,8 +16,9 @@ use super::{
     media,
     pull::named_digest,
     retry,
+    session::UploadSession,
     transport::{Answer, Call},
-    upload::{Upload, UploadSession},
+    upload::Upload,
 };
 use crate::oci::{Digest, MAX_DOCUMENT_BYTES, Repository, TagOrDigest};
 

@@ -3,7 +3,7 @@
 //! What goes wrong with which request follows from a seed. Here the run is short; `tests/soak` makes it
 //! long, with the same code.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{collections::BTreeMap, io::Write as _, time::Instant};
 
 use sneakernet::serve::LoggedRequest;
 
@@ -78,7 +78,7 @@ fn report(what: &str, entries: &[LoggedRequest], needed: u64, moved: u64, starte
     for entry in entries.iter().filter(|e| e.status == 0 || e.status >= 400) {
         *failed.entry(entry.status).or_default() += 1;
     }
-    eprintln!(
+    let line = format!(
         "soak: {what}: {} requests in {:.0} s, refused by status (0: broken) {failed:?}; {moved} bytes \
          moved for {needed}, {} of them again ({:.1} %)",
         entries.len(),
@@ -86,6 +86,8 @@ fn report(what: &str, entries: &[LoggedRequest], needed: u64, moved: u64, starte
         moved.saturating_sub(needed),
         (moved as f64 / needed as f64 - 1.0) * 100.0,
     );
+    // Not `println!`: the harness would keep that to itself.
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 fn patient(mut command: std::process::Command) -> Finished {
