@@ -178,8 +178,8 @@ pub struct ConnectionArgs {
     )]
     #[arg(value_parser = values::duration)]
     pub retry_budget: Duration,
-    /// How long a connection may be silent before it counts as broken. There is no limit for a
-    /// transfer as a whole
+    /// How long a connection may be silent, or bring less than 1 KiB a second, before it counts as
+    /// broken; five times as long for the answer to an upload. A transfer as a whole has no limit
     #[arg(
         long,
         value_name = "TIME",

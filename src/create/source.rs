@@ -114,6 +114,26 @@ impl<'a> Sources<'a> {
         member: &Member,
         range: Range<u64>,
     ) -> Result<Incoming, RegistryError> {
+        self.open_any(id, member, range, false).await
+    }
+
+    /// Opens a part of a blob that stays open while others are fetched.
+    pub(super) async fn open_beside_others(
+        &self,
+        id: MemberId,
+        member: &Member,
+        range: Range<u64>,
+    ) -> Result<Incoming, RegistryError> {
+        self.open_any(id, member, range, true).await
+    }
+
+    async fn open_any(
+        &self,
+        id: MemberId,
+        member: &Member,
+        range: Range<u64>,
+        beside: bool,
+    ) -> Result<Incoming, RegistryError> {
         if let Some(content) = self.contents.get(&member.digest) {
             // The layout has the sizes from the same content.
             let range = range.start as usize..range.end as usize;
@@ -135,11 +155,16 @@ impl<'a> Sources<'a> {
         }
         match self.place(id).and_then(|place| place.repository.as_ref()) {
             Some(repository) => {
-                let stream = self
-                    .client
-                    .blob(repository, &member.digest, range, member.size)
-                    .await?;
-                Ok(Incoming::Registry(Box::new(stream)))
+                let (client, digest) = (self.client, &member.digest);
+                let stream = match beside {
+                    true => {
+                        client
+                            .blob_beside_others(repository, digest, range, member.size)
+                            .await
+                    }
+                    false => client.blob(repository, digest, range, member.size).await,
+                };
+                Ok(Incoming::Registry(Box::new(stream?)))
             }
             None => Err(RegistryError::Usage(format!(
                 "nothing provides {}",
@@ -186,14 +211,6 @@ impl<'a> Sources<'a> {
 }
 
 impl Incoming {
-    /// As [`BlobStream::beside_others`].
-    pub(super) fn beside_others(self) -> Self {
-        match self {
-            Self::Registry(stream) => Self::Registry(Box::new(stream.beside_others())),
-            other => other,
-        }
-    }
-
     /// The next bytes; none at the end of the range.
     pub(super) async fn chunk(&mut self) -> Result<Option<Bytes>, RegistryError> {
         match self {

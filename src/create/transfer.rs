@@ -144,23 +144,34 @@ impl<'a> Transfer<'a> {
             hasher = state;
         }
         let mut kept = sizes.len() > before;
-        for attempt in 1.. {
+        // The blob whose content was wrong, and how often.
+        let mut wrong = (None, 0);
+        loop {
             let sink = Box::new(FileAt {
                 file: Arc::clone(file),
                 at: end,
             });
-            match self.ordered(sink, &mut sizes, hasher.take()).await {
-                Ok(_) => break,
-                // It may be what was kept of the blob that is wrong, and not what was fetched.
-                Err(CreateError::File { .. }) if kept => {}
-                Err(CreateError::Content { .. }) if kept || attempt < ATTEMPTS => {}
-                Err(error) => return Err(error),
+            let Err(error) = self.ordered(sink, &mut sizes, hasher.take()).await else {
+                break;
+            };
+            // It may be what was kept of the blob that is wrong, and not what was fetched.
+            let again = match error {
+                CreateError::File { .. } => kept,
+                CreateError::Content { .. } => true,
+                _ => false,
+            };
+            if !again {
+                return Err(error);
+            }
+            // All frames but the blob's last are there: again from its first.
+            let number = sizes.len() as u32;
+            let span = self.plan.layout.frame(number, &self.plan.contents);
+            let id = span.member.expect("a frame behind the packed part");
+            wrong = (Some(id), if wrong.0 == Some(id) { wrong.1 + 1 } else { 1 });
+            if !kept && wrong.1 >= ATTEMPTS {
+                return Err(error);
             }
             kept = false;
-            // All frames but the blob's last are there: again from its first.
-            let last = sizes.len() as u32;
-            let span = self.plan.layout.frame(last, &self.plan.contents);
-            let id = span.member.expect("a frame behind the packed part");
             sizes.truncate(self.plan.layout.frames_of(id).start as usize);
             end = sizes.iter().map(|(len, _)| u64::from(*len)).sum();
         }
@@ -425,11 +436,10 @@ impl<'a> Transfer<'a> {
         if whole.as_ref().is_none_or(|(reading, ..)| *reading != id) {
             let incoming = self
                 .sources
-                .open(id, member, 0..member.size)
+                .open_beside_others(id, member, 0..member.size)
                 .await
                 .map_err(failed)?;
-            // It stays open while the pieces of the next blobs are fetched.
-            *whole = Some((id, incoming.beside_others(), Bytes::new()));
+            *whole = Some((id, incoming, Bytes::new()));
             skip = range.start;
         }
         let (_, incoming, rest) = whole.as_mut().expect("just opened");

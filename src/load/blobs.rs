@@ -464,11 +464,12 @@ struct FromRegistry {
 impl BlobSource for FromRegistry {
     fn open(&self, from: u64) -> OpenBlob<'_> {
         Box::pin(async move {
+            let range = from..self.size;
+            // It is sent to the same host, so neither may wait for the other.
             let opened =
                 self.client
-                    .blob(&self.repository, &self.digest, from..self.size, self.size);
-            // It is sent to the same host, so neither may wait for the other.
-            let blob = opened.await.map_err(io::Error::other)?.beside_others();
+                    .blob_beside_others(&self.repository, &self.digest, range, self.size);
+            let blob = opened.await.map_err(io::Error::other)?;
             let pieces = stream::try_unfold(blob, |mut blob| async move {
                 let piece = blob.chunk().await.map_err(io::Error::other)?;
                 Ok(piece.map(|piece| (piece, blob)))

@@ -173,7 +173,9 @@ impl<'a> ImagePush<'a> {
                 detail: format!("it has {found} now, expected {}", image.digest),
             });
         }
-        let unlisted = unlisted_of_present(self.client, self.medium, image, &self.documents);
+        let variants = (Some(found) == smaller).then_some(&self.plan.variants);
+        let documents = &self.documents;
+        let unlisted = unlisted_of_present(self.client, self.medium, image, documents, variants);
         Ok((found, unlisted.await?))
     }
 
@@ -238,7 +240,6 @@ impl<'a> ImagePush<'a> {
         match self.put(id, digest, bytes).await {
             Ok(()) => return Ok(()),
             Err(error) if self.misses_part(id, &error) => {}
-            Err(error) if error.code() == Some("DIGEST_INVALID") => {}
             Err(error) => return Err(error.into()),
         }
         let contents = &self.medium.metadata().plan.contents;

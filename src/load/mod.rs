@@ -181,7 +181,8 @@ async fn push(
     referrers::list(client, &medium, &plan, &pushed, request).await?;
     tags::write(client, &medium, &plan, &pushed, request).await?;
     progress.step("tagged", &images);
-    for image in &mut plan.images {
+    // A list of referrers has entries of its own at the destination, and its digest says nothing.
+    for image in plan.images.iter_mut().filter(|image| image.lists.is_none()) {
         if let Some(digest) = pushed.tops.get(&image.destination()).copied()
             && digest != image.digest
         {

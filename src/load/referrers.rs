@@ -8,6 +8,7 @@ use futures_util::{TryStreamExt as _, stream};
 
 use super::{
     LoadError, LoadRequest,
+    index::Variants,
     manifests::Pushed,
     plan::{ImageState, LoadPlan, PlannedImage},
 };
@@ -46,7 +47,8 @@ impl Unlisted {
 }
 
 /// Finds, among the documents of an image that is there already, what the destination does not list:
-/// an earlier load may have ended before it came to the lists.
+/// an earlier load may have ended before it came to the lists. `smaller` where it is there in its smaller
+/// form, which names the smaller forms of what is below it.
 ///
 /// # Errors
 /// When the destination fails.
@@ -55,12 +57,19 @@ pub(super) async fn unlisted_of_present(
     medium: &Medium,
     image: &PlannedImage,
     documents: &[MemberId],
+    smaller: Option<&Variants>,
 ) -> Result<Vec<Unlisted>, LoadError> {
     let contents = &medium.metadata().plan.contents;
     let mut unlisted = Vec::new();
     for id in documents {
-        let (media_type, digest) = (contents.media_type(*id), contents.member(*id).digest);
-        let bytes = medium.document(*id).map_err(LoadError::damaged)?;
+        let media_type = contents.media_type(*id);
+        let (digest, bytes) = match smaller.and_then(|smaller| smaller.smaller(*id)) {
+            Some(smaller) => (smaller.digest, smaller.bytes.clone()),
+            None => {
+                let bytes = medium.document(*id).map_err(LoadError::damaged)?;
+                (contents.member(*id).digest, bytes)
+            }
+        };
         let document = Document::parse(&bytes, media_type).ok();
         let Some(subject) = document.and_then(|document| document.subject) else {
             continue;

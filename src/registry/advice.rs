@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
-use super::error::{Asked, ConnectionFault, RegistryError, ServerMessage, UNENCRYPTED, WITH_USER};
+use super::{
+    error::{Asked, ConnectionFault, RegistryError, ServerMessage, UNENCRYPTED, WITH_USER},
+    origin::{CLEAR_CREDENTIALS, DOWNGRADE},
+};
 
 /// From this pause on, what a server asks for is more than a moment.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -49,9 +52,14 @@ impl RegistryError {
             },
             Self::UnsupportedAuth { .. } => "Basic and Bearer authentication are supported",
             Self::Address { reason, .. } => return address_hint(reason),
-            Self::RealmRefused { .. } => {
-                "have the registry name its token service with https, or name that host with --plain-http"
-            }
+            Self::RealmRefused { reason, .. } => match *reason {
+                CLEAR_CREDENTIALS => "name that host with --plain-http, if that is meant",
+                DOWNGRADE => {
+                    "have the registry name its token service with https; behind a proxy that ends TLS, have it send \
+                     X-Forwarded-Proto"
+                }
+                _ => "this is no address for a token service: ask whoever runs the registry",
+            },
             Self::UploadLocation { .. } => {
                 "behind a proxy that ends TLS, the registry must be told its outer address: have the proxy send \
                  X-Forwarded-Proto and Host, or set the registry's external URL"
@@ -121,11 +129,6 @@ fn status_hint(asked: &Asked, status: StatusCode, server: &ServerMessage) -> Opt
         (_, "MANIFEST_BLOB_UNKNOWN") => {
             "the registry misses something that the manifest names; where that is an image of another platform, its \
              setting `validation.manifests.indexes.platforms: none` (Distribution) permits it"
-        }
-        // That the digest fits has been checked before it was sent.
-        (400, "DIGEST_INVALID" | "UNSUPPORTED") if asked.what.contains("sha512:") => {
-            "this registry seems to know no digests but those of SHA-256: the image needs one that does, or to be \
-             built with SHA-256"
         }
         (400, _) if message.contains("urls") => {
             "layers with URLs are refused: permit them with `validation.manifests.urls.allow` (Distribution)"

@@ -37,7 +37,6 @@ pub struct BlobStream {
     skip: u64,
     attempts: Attempts,
     failed_at: u64,
-    gives_way: bool,
 }
 
 impl std::fmt::Debug for BlobStream {
@@ -64,6 +63,33 @@ impl Client {
         range: Range<u64>,
         size: u64,
     ) -> Result<BlobStream, RegistryError> {
+        self.open_blob(repository, digest, range, size, false).await
+    }
+
+    /// As [`Client::blob`], for a stream that is held while something else is asked of the same host,
+    /// such as the upload that it is the body of: it does not count among the requests that a host
+    /// takes at a time.
+    ///
+    /// # Errors
+    /// As [`Client::blob`].
+    pub async fn blob_beside_others(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        range: Range<u64>,
+        size: u64,
+    ) -> Result<BlobStream, RegistryError> {
+        self.open_blob(repository, digest, range, size, true).await
+    }
+
+    async fn open_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+        range: Range<u64>,
+        size: u64,
+        beside: bool,
+    ) -> Result<BlobStream, RegistryError> {
         if range.start > range.end || range.end > size {
             return Err(RegistryError::Usage(format!(
                 "bytes {}..{} do not lie within a blob of {size} bytes",
@@ -73,9 +99,10 @@ impl Client {
         let place = self.read_place(repository);
         let what = format!("blob {digest} of `{}`", place.shown);
         let rest = format!("blobs/{digest}");
-        let call = place
+        let mut call = place
             .call(Method::GET, &rest, place.pull_scopes(), what)
             .await?;
+        call.beside = beside;
         let mut stream = BlobStream {
             client: self.clone(),
             call,
@@ -86,7 +113,6 @@ impl Client {
             skip: 0,
             attempts: self.transport.attempts(),
             failed_at: range.start,
-            gives_way: false,
         };
         if !range.is_empty() {
             stream.open_first().await?;
@@ -96,16 +122,6 @@ impl Client {
 }
 
 impl BlobStream {
-    /// Does not count among the requests that a host takes at a time. Needed where the stream is held
-    /// while something else is asked of the same host.
-    pub fn beside_others(mut self) -> Self {
-        self.gives_way = true;
-        if let Some(answer) = &mut self.answer {
-            answer.give_way();
-        }
-        self
-    }
-
     /// The next bytes; `None` behind the last one.
     ///
     /// # Errors
@@ -166,10 +182,7 @@ impl BlobStream {
                 range.map_err(|e| RegistryError::Setup(e.to_string()))?,
             );
         }
-        let mut answer = transport.attempt(&call).await?;
-        if self.gives_way {
-            answer.give_way();
-        }
+        let answer = transport.attempt(&call).await?;
         answer.refuse_encoding_of_success()?;
         let announced = match answer.status() {
             StatusCode::OK => {

@@ -78,47 +78,22 @@ impl ChunkedUpload {
             return Ok(());
         }
         let place = &self.place;
+        let part = |a: u64, b: u64| {
+            // Within the chunk, so within memory.
+            Payload::Bytes(chunk.slice((a - from) as usize..(b - from) as usize))
+        };
         let mut attempts = place.transport().attempts();
-        let mut at = from;
-        while at < to {
-            let rest = chunk.slice(usize::try_from(at - from).unwrap_or(chunk.len())..);
-            let body = Payload::Bytes(rest);
-            let error = match place.patch(session, &self.digest, at, to, body).await {
-                Ok(reached) if reached > at => {
-                    at = reached;
-                    continue;
-                }
-                Ok(_) => RegistryError::UploadLost {
-                    asked: place.asked_for_upload(session, &self.digest),
-                    offset: at,
-                },
-                Err(error) => error,
-            };
-            if at == 0 && matches!(error, RegistryError::UploadLost { .. }) {
-                // Nothing was in it yet, so another one is as good.
-                attempts.pause(error, &place.host.gate).await?;
-                *session = place.begin_session(&self.digest).await?;
-                continue;
-            }
-            if matches!(error, RegistryError::UploadLost { .. }) {
-                return Err(error);
-            }
-            attempts.pause(error, &place.host.gate).await?;
-            let reached = match place.ask_offset(session, &self.digest, at).await {
-                // What broke has cost the upload (Distribution 2, zot), and nothing else was in it.
-                Err(RegistryError::UploadLost { .. }) if at == 0 => {
+        loop {
+            let sent = place.send_chunks(session, &self.digest, from..to, part);
+            match sent.await {
+                Ok(()) => break,
+                // Nothing else was in it yet, so another upload is as good.
+                Err(lost @ RegistryError::UploadLost { .. }) if from == 0 => {
+                    attempts.pause(lost, &place.host.gate).await?;
                     *session = place.begin_session(&self.digest).await?;
-                    continue;
                 }
-                reached => reached?,
-            };
-            if reached < from || reached > to {
-                return Err(RegistryError::UploadLost {
-                    asked: place.asked_for_upload(session, &self.digest),
-                    offset: reached,
-                });
+                Err(error) => return Err(error),
             }
-            at = reached;
         }
         self.written = to;
         Ok(())

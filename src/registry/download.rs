@@ -18,6 +18,7 @@ use super::{
     config::normal_host,
     error::{Asked, RegistryError, UNENCRYPTED, WITH_USER},
     origin::{self, Purpose},
+    retry,
     transport::{Answer, Call, Transport},
 };
 
@@ -101,12 +102,16 @@ impl Client {
             headers,
             body: Payload::Empty,
             what: request.what.clone(),
+            beside: false,
         };
         let mut attempts = transport.attempts();
         loop {
             let read = async {
-                host.gate.wait().await;
+                let _pass = host.gate.enter().await;
                 let answer = transport.follow(&call, authorization.clone()).await?;
+                if !retry::is_transient(answer.status()) {
+                    host.gate.answered();
+                }
                 transport.read_file(answer, request).await
             };
             match read.await {

@@ -1,6 +1,7 @@
 //! What is known of a registry host: how it is spoken to, and what it turned out to take.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,7 +13,10 @@ use reqwest::{StatusCode, Url};
 use tokio::sync::OnceCell;
 
 use super::{
-    auth::challenge::{self, Challenge},
+    auth::{
+        challenge::{self, Challenge},
+        scope::Scopes,
+    },
     error::{Asked, ConnectionFault, RegistryError},
     gate::{Gate, OnPause},
     media, origin,
@@ -39,6 +43,8 @@ pub(crate) struct Host {
     /// Every request goes through it.
     pub(crate) gate: Arc<Gate>,
     learned: RwLock<Vec<Challenge>>,
+    /// What requests for these scopes turned out to need, by the key of the scopes.
+    wider: RwLock<HashMap<String, Scopes>>,
     uploads: Uploads,
 }
 
@@ -65,6 +71,7 @@ impl Host {
             base: OnceCell::new(),
             gate: Gate::new(name, on_pause),
             learned: RwLock::default(),
+            wider: RwLock::default(),
             uploads: Uploads {
                 chunked_from: AtomicU64::new(u64::MAX),
                 chunk_size: AtomicU64::new(chunk_size.max(1)),
@@ -85,6 +92,18 @@ impl Host {
 
     pub(crate) fn learn(&self, challenges: Vec<Challenge>) {
         *self.learned.write().unwrap_or_else(|e| e.into_inner()) = challenges;
+    }
+
+    /// The scopes that a request for these turned out to need.
+    pub(crate) fn scopes(&self, scopes: &Scopes) -> Scopes {
+        let wider = self.wider.read().unwrap_or_else(|e| e.into_inner());
+        wider.get(&scopes.key()).unwrap_or(scopes).clone()
+    }
+
+    /// A request for these scopes was taken with wider ones.
+    pub(crate) fn learn_scopes(&self, scopes: &Scopes, wider: Scopes) {
+        let mut learned = self.wider.write().unwrap_or_else(|e| e.into_inner());
+        learned.insert(scopes.key(), wider);
     }
 
     /// Whether a blob of this size is known not to be taken in one piece.

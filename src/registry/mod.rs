@@ -10,6 +10,7 @@ mod auth;
 mod blob;
 mod body;
 mod chunked;
+mod chunks;
 mod clients;
 mod config;
 mod credentials;
@@ -134,6 +135,7 @@ impl Client {
             headers: HeaderMap::new(),
             body: Payload::Empty,
             what: format!("login to `{name}`"),
+            beside: false,
         };
         let answer = self.transport.send(&call).await?;
         match answer.status().is_success() {
@@ -213,6 +215,7 @@ impl Place {
             headers: HeaderMap::new(),
             body: Payload::Empty,
             what,
+            beside: false,
         })
     }
 

@@ -8,6 +8,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use reqwest::Url;
 use url::Host;
 
+/// Why an address is refused: what was protected would not be.
+pub(crate) const DOWNGRADE: &str = "it leads from https to http";
+/// Why an address is refused: nobody said that plain HTTP is meant.
+pub(crate) const CLEAR_CREDENTIALS: &str = "credentials would go there unencrypted";
+
 /// Why a server names another address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -98,14 +103,14 @@ pub(crate) fn check_target(
     }
     if target.scheme() == "http" {
         if from.scheme() == "https" {
-            return Err("it leads from https to http");
+            return Err(DOWNGRADE);
         }
         // Credentials in clear text go only where somebody said that they may.
         let permitted = target.host() == from.host()
             || is_loopback(target)
             || plain_http.contains(&host_port(target));
         if purpose == Purpose::Realm && !permitted {
-            return Err("credentials would go there unencrypted");
+            return Err(CLEAR_CREDENTIALS);
         }
     }
     Ok(())

@@ -63,7 +63,7 @@ pub(crate) struct Attempts {
 
 impl Attempts {
     /// `total` attempts, the first included; at least one. `budget` is how long a host may fail
-    /// everything before it is given up on.
+    /// everything before it is given up on, and the longest pause that it may ask for.
     pub(crate) fn new(total: u32, backoff: Duration, budget: Duration) -> Self {
         Self {
             total: total.max(1),
@@ -101,7 +101,7 @@ impl Attempts {
         let failing = gate.failed();
         let own = jitter(backoff(self.backoff, self.failed));
         let pause = error.retry_after().map_or(own, |asked| asked.max(own));
-        if self.failed >= self.total || failing + pause > self.budget {
+        if self.failed >= self.total || failing.max(pause) > self.budget {
             return Err(error.after(self.failed));
         }
         match error.status().map(|status| status.as_u16()) {

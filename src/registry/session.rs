@@ -1,10 +1,15 @@
 //! The requests of one upload: where it is, what it takes, how far it has come (distribution
 //! specification, "Pushing blobs").
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use reqwest::{
     Method, StatusCode, Url,
     header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE},
 };
+
+use tokio::time::timeout;
 
 use super::{
     Place,
@@ -22,6 +27,8 @@ const MAX_LOCATION: usize = 8 << 10;
 /// What the user is told of a registry that names itself with `http`, asked with `https`.
 const INNER_ADDRESS: &str = "it names its uploads with http, so a proxy in front of it ends TLS and does not send \
     X-Forwarded-Proto; the uploads stay on https at the address that was given";
+/// Longest wait for an upload to be closed that is not wanted.
+const CLOSING: Duration = Duration::from_secs(5);
 /// The smallest chunk that a registry takes, but for the last.
 const CHUNK_MIN: &str = "oci-chunk-min-length";
 
@@ -171,6 +178,7 @@ impl Place {
             headers: Default::default(),
             body: Payload::Empty,
             what: format!("upload of blob {digest} to `{}`", self.shown),
+            beside: false,
         }
         .header(
             CONTENT_TYPE,
@@ -188,7 +196,8 @@ impl Place {
     pub(super) async fn cancel(&self, session: UploadSession) {
         let mut call = self.session_call(Method::DELETE, session.location, &Digest::sha256_of(b""));
         call.headers.clear();
-        let _ = self.transport().attempt(&call).await;
+        // Not worth a wait: a host that wants to be left alone forgets the upload by itself.
+        let _ = timeout(CLOSING, self.transport().attempt(&call)).await;
     }
 
     /// Completes an upload with `body`, which is the whole blob or nothing more.
@@ -319,7 +328,7 @@ impl Place {
     ) -> Result<(), RegistryError> {
         let mut attempts = self.transport().attempts();
         loop {
-            let error = match self.complete(session, digest, size, Payload::Empty).await {
+            let error = match self.complete(session, digest, size, closing()).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
@@ -339,6 +348,12 @@ impl Place {
             attempts.pause(error, &self.host.gate).await?;
         }
     }
+}
+
+/// The body of a request that closes an upload. There is nothing in it, and the answer may take its
+/// time all the same: the registry puts the blob together and hashes it.
+fn closing() -> Payload {
+    Payload::Bytes(Bytes::new())
 }
 
 #[cfg(test)]

@@ -66,6 +66,9 @@ pub(crate) struct Call {
     pub(crate) body: Payload,
     /// What it is about, for messages.
     pub(crate) what: String,
+    /// Whether it is made while another request to the same host waits for it: then it does not count
+    /// among those that the host takes at a time, for it would wait for its own end.
+    pub(crate) beside: bool,
 }
 
 impl Call {
@@ -160,13 +163,19 @@ impl Transport {
     /// takes, or that a token had run out.
     pub(crate) async fn attempt(&self, call: &Call) -> Result<Answer, RegistryError> {
         let base = self.base(&call.host).await?;
-        let pass = call.host.gate.enter().await;
+        let pass = match call.beside {
+            true => {
+                call.host.gate.wait().await;
+                None
+            }
+            false => Some(call.host.gate.enter().await),
+        };
         let mut answer = self.authorized(call, base).await?;
         if !retry::is_transient(answer.status()) {
             call.host.gate.answered();
         }
         // Only reads have an answer that takes its time.
-        answer.pass = (call.method == Method::GET).then_some(pass);
+        answer.pass = pass.filter(|_| call.method == Method::GET);
         Ok(answer)
     }
 
@@ -176,7 +185,7 @@ impl Transport {
             return self.follow(call, None).await;
         }
         let mut challenges = call.host.challenges(base);
-        let mut scopes = call.scopes.clone();
+        let mut scopes = call.host.scopes(&call.scopes);
         let to = recipient(call, base, &challenges, &scopes);
         let shown = self.auth.header(&self.http, &to).await?;
         let answer = self.follow(call, shown.clone()).await?;
@@ -200,7 +209,14 @@ impl Transport {
         let to = recipient(call, base, &challenges, &scopes);
         let fresh = self.auth.header(&self.http, &to).await?;
         match fresh {
-            Some(fresh) if Some(&fresh) != shown.as_ref() => self.follow(call, Some(fresh)).await,
+            Some(fresh) if Some(&fresh) != shown.as_ref() => {
+                let answer = self.follow(call, Some(fresh)).await?;
+                if answer.status() != StatusCode::UNAUTHORIZED && scopes != call.scopes {
+                    // Or the next body would go over the line twice.
+                    call.host.learn_scopes(&call.scopes, scopes);
+                }
+                Ok(answer)
+            }
             _ => match unsupported(&challenges) {
                 Some(offered) => Err(RegistryError::UnsupportedAuth {
                     asked: answer.asked,
@@ -440,6 +456,7 @@ impl Transport {
             headers: HeaderMap::new(),
             body: Payload::Empty,
             what,
+            beside: false,
         };
         self.follow(&call, None).await
     }
@@ -496,11 +513,6 @@ impl Answer {
     /// The `Content-Length` header, which an answer to HEAD has as well.
     pub(crate) fn length(&self) -> Option<u64> {
         self.header(CONTENT_LENGTH.as_str())?.trim().parse().ok()
-    }
-
-    /// Lets others ask the host while the body comes in.
-    pub(crate) fn give_way(&mut self) {
-        self.pass = None;
     }
 
     /// The address that answered.

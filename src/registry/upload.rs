@@ -164,78 +164,21 @@ impl Upload {
     }
 
     async fn send_chunks(&self, mut session: UploadSession) -> Result<(), RegistryError> {
-        let host = &self.place.host;
-        let transport = self.place.transport();
         if session.chunk_min() > MAX_CHUNK_MIN {
             return Err(RegistryError::ChunkedUnsupported {
                 asked: self.place.asked_for_upload(&session, &self.digest),
             });
         }
-        let mut attempts = transport.attempts();
-        let mut offset = 0;
-        while offset < self.size {
-            let chunk = host.chunk_size().max(session.chunk_min());
-            let to = self.size.min(offset.saturating_add(chunk));
-            let body = self.payload(offset, to);
-            let error = match self
-                .place
-                .patch(&mut session, &self.digest, offset, to, body)
-                .await
-            {
-                Ok(reached) if reached > offset => {
-                    offset = reached;
-                    attempts.renew();
-                    continue;
-                }
-                // Asked, the registry says that it has less than it had; read again from there.
-                Ok(reached) => {
-                    offset = reached;
-                    RegistryError::UploadLost {
-                        asked: self.place.asked_for_upload(&session, &self.digest),
-                        offset,
-                    }
-                }
-                Err(error @ RegistryError::Source(_)) => {
-                    self.place.cancel(session).await;
-                    return Err(error);
-                }
-                Err(error @ RegistryError::UploadLost { .. }) => return Err(error),
-                Err(error) if error.status() == Some(StatusCode::PAYLOAD_TOO_LARGE) => {
-                    if chunk <= session.chunk_min() || !host.shrink_chunk(chunk) {
-                        return Err(error);
-                    }
-                    offset = self
-                        .place
-                        .ask_offset(&mut session, &self.digest, offset)
-                        .await?;
-                    continue;
-                }
-                Err(error) => error,
-            };
-            let broken = error.is_broken();
-            attempts.pause(error, &host.gate).await?;
-            let known = offset;
-            let asked = self.place.ask_offset(&mut session, &self.digest, known);
-            offset = match asked.await {
-                Err(lost @ RegistryError::UploadLost { .. }) if broken => {
-                    // Where a broken chunk costs the whole upload (Distribution 2, zot), what a
-                    // connection lasts for has to be found.
-                    host.shrink_chunk(to - known);
-                    return Err(lost);
-                }
-                reached => reached?,
-            };
-            if offset > known {
-                // A line that breaks again and again still carries something each time.
-                attempts.renew();
-            }
-            if offset > self.size {
-                return Err(RegistryError::UploadLost {
-                    asked: self.place.asked_for_upload(&session, &self.digest),
-                    offset,
-                });
-            }
+        let payload = |from, to| self.payload(from, to);
+        let sent = self
+            .place
+            .send_chunks(&mut session, &self.digest, 0..self.size, payload)
+            .await;
+        if let Err(RegistryError::Source(_)) = sent {
+            self.place.cancel(session).await;
+            return sent;
         }
+        sent?;
         self.place.finish(&session, &self.digest, self.size).await
     }
 }

@@ -1,7 +1,7 @@
 //! A record of the requests that a registry answered, for tests and audits.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError,
     atomic::{AtomicU16, AtomicU64, Ordering},
 };
 
@@ -12,6 +12,8 @@ use axum::{
     response::Response,
 };
 use futures_util::StreamExt as _;
+
+use super::faults::Inflicted;
 
 /// A shared list of requests in the order of their arrival. Clones are handles to the same list,
 /// which grows until [`clear`](Self::clear) is called.
@@ -37,6 +39,8 @@ pub struct LoggedRequest {
     pub bytes_in: u64,
     /// Body bytes handed to the connection so far.
     pub bytes_out: u64,
+    /// What was made to go wrong with it, by the word of the fault plan.
+    pub fault: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -48,6 +52,7 @@ struct LiveEntry {
     status: AtomicU16,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    fault: OnceLock<&'static str>,
 }
 
 impl RequestLog {
@@ -78,6 +83,7 @@ impl RequestLog {
             status: AtomicU16::new(0),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            fault: OnceLock::new(),
         });
         self.lock().push(Arc::clone(&entry));
         let counter = Arc::clone(&entry);
@@ -101,7 +107,14 @@ pub(super) struct LogEntry(Arc<LiveEntry>);
 impl LogEntry {
     /// Notes the status and counts the body from here on.
     pub(super) fn answered(self, response: Response) -> Response {
-        let status = response.status().as_u16();
+        let mut status = response.status().as_u16();
+        if let Some(Inflicted(fault)) = response.extensions().get() {
+            // The answer that was made does not arrive.
+            if fault.takes_the_answer() {
+                status = 0;
+            }
+            let _ = self.0.fault.set(fault.word());
+        }
         self.0.status.store(status, Ordering::Relaxed);
         response.map(|body| {
             counted(body, move |bytes| {
@@ -121,6 +134,7 @@ impl LiveEntry {
             status: self.status.load(Ordering::Relaxed),
             bytes_in: self.bytes_in.load(Ordering::Relaxed),
             bytes_out: self.bytes_out.load(Ordering::Relaxed),
+            fault: self.fault.get().copied(),
         }
     }
 }

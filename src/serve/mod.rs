@@ -67,7 +67,7 @@ pub use options::{ServeOptions, TlsFiles};
 
 use auth::BasicAuth;
 use connection::{Breaker, Gate, Phase};
-use faults::ArmedFaults;
+use faults::{ArmedFaults, Inflicted};
 use http::Api;
 use store::Store;
 
@@ -239,9 +239,12 @@ async fn with_faults(shared: &Shared, breaker: Breaker, request: Request) -> Res
     match fault {
         None => api.answer(request).await,
         Some(fault) => {
-            fault
+            let inflicted = Inflicted(fault.clone());
+            let mut response = fault
                 .apply(&breaker, request, |request| api.answer(request))
-                .await
+                .await;
+            response.extensions_mut().insert(inflicted);
+            response
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::support::{
     embedded::Embedded,
     front::in_front_of,
     helm::ChartFiles,
-    images::{Blob, Image, artifact, empty_config},
+    images::{Blob, Family, Image, artifact, empty_config, sample, sample_index},
     pusher::Client,
     scripted::Answer,
     shop::artifact_of,
@@ -346,5 +346,40 @@ fn q74_tags_made_of_a_digest_arrive_byte_for_byte() {
             client.assert_holds(REPOSITORY, tag, image);
         }
         assert_eq!(client.tags(REPOSITORY).len(), 1 + legacy.len());
+    }
+}
+
+#[test]
+fn q71_a_smaller_index_with_a_subject_is_loaded_twice_as_once() {
+    let source = Embedded::start();
+    let subject = sample(70, Family::Oci, "linux/amd64");
+    let mut list = sample_index(71, Family::Oci);
+    let mut document: Value = serde_json::from_slice(&list.bytes).unwrap();
+    document["subject"] = Value::Object(subject.descriptor());
+    list.bytes = document.to_string().into();
+    list.digest = Digest::sha256_of(&list.bytes);
+    source.client().push(REPOSITORY, "subject", &subject);
+    source.client().push(REPOSITORY, "list", &list);
+    let home = Home::new();
+    let mut create = home.bundle();
+    create.args([
+        "create",
+        "--unsigned",
+        "-o",
+        "bundle",
+        "--platform",
+        "linux/amd64",
+    ]);
+    for tag in ["subject", "list"] {
+        create.arg("--image");
+        create.arg(format!("{}/{REPOSITORY}:{tag}", source.host()));
+    }
+    run(create).success();
+    // It insists on all children, and lists referrers itself.
+    let destination = Embedded::start();
+    for state in ["new", "present"] {
+        let loaded = load(&home, &destination.host()).json();
+        let images = loaded["images"].as_array().unwrap();
+        assert!(images.iter().all(|image| image["tag"] == state), "{loaded}");
     }
 }

@@ -246,3 +246,18 @@ async fn what_a_document_names_is_judged_before_the_mirror_that_the_user_names()
     }
     assert_eq!(server.lines().len(), 1);
 }
+
+#[tokio::test]
+async fn a_server_that_answered_in_between_has_its_whole_budget_again() {
+    let server = TestServer::scripted().await;
+    let file = || Reply::new(200).body("file");
+    let replies = [Reply::new(502), file(), Reply::new(502), file()];
+    server.on("GET", "/x", replies);
+    let mut config = config(&[]);
+    config.retry_budget = Duration::from_millis(100);
+    let client = Client::new(config).unwrap();
+    let request = download(&server.url("/x"));
+    client.download(&request).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(150)).await;
+    client.download(&request).await.unwrap();
+}

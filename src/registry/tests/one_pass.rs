@@ -7,6 +7,13 @@ use crate::registry::{ChunkedUpload, RegistryError, test_registry::error, test_s
 
 const LENGTH: usize = 200;
 
+/// A client whose own chunks are larger than those that are given here.
+fn roomy(server: &TestServer) -> Client {
+    let mut config = config(&[server]);
+    config.chunk_size = 4096;
+    Client::new(config).unwrap()
+}
+
 async fn begin(client: &Client, server: &TestServer, size: usize) -> ChunkedUpload {
     let digest = Digest::sha256_of(&pattern(size));
     let to = repository(server, "a/b");
@@ -31,7 +38,7 @@ fn arrived(content: &TestRegistry, size: usize) -> bool {
 #[tokio::test]
 async fn chunks_are_written_in_order() {
     let (content, server) = registry().await;
-    let mut upload = begin(&client(&server), &server, LENGTH).await;
+    let mut upload = begin(&roomy(&server), &server, LENGTH).await;
     assert_eq!(upload.chunk_min(), 0);
     write_all(&mut upload, 80).await.unwrap();
     upload.finish().await.unwrap();
@@ -44,13 +51,13 @@ async fn chunks_are_written_in_order() {
 async fn a_first_chunk_that_is_all_goes_in_one_piece_with_every_retry() {
     let (content, server) = registry().await;
     server.on("PUT", "/v2/a/b/blobs/uploads/u1", [Reply::new(500)]);
-    let mut upload = begin(&client(&server), &server, LENGTH).await;
+    let mut upload = begin(&roomy(&server), &server, LENGTH).await;
     upload.write(pattern(LENGTH).into()).await.unwrap();
     upload.finish().await.unwrap();
     assert!(arrived(&content, LENGTH));
     assert!(server.log().iter().all(|r| r.method != "PATCH"));
 
-    let empty = begin(&client(&server), &server, 0).await;
+    let empty = begin(&roomy(&server), &server, 0).await;
     empty.finish().await.unwrap();
     assert!(arrived(&content, 0));
 }
@@ -59,7 +66,7 @@ async fn a_first_chunk_that_is_all_goes_in_one_piece_with_every_retry() {
 async fn a_chunk_is_kept_until_it_has_arrived() {
     for lost in ["the chunk", "its answer"] {
         let (content, server) = registry().await;
-        let mut upload = begin(&client(&server), &server, LENGTH).await;
+        let mut upload = begin(&roomy(&server), &server, LENGTH).await;
         upload
             .write(pattern(LENGTH)[..80].to_vec().into())
             .await
@@ -105,7 +112,7 @@ async fn a_registry_without_chunks_says_so_by_its_type() {
         error(404, "X"),
         Reply::new(202).header("Range", "0-0"),
     ] {
-        let mut upload = begin(&client(&server), &server, LENGTH).await;
+        let mut upload = begin(&roomy(&server), &server, LENGTH).await;
         let open = server.log().iter().filter(|r| r.method == "POST").count();
         server.on("PATCH", &format!("/v2/a/b/blobs/uploads/u{open}"), [reply]);
         let failed = write_all(&mut upload, 80).await.unwrap_err();
@@ -122,7 +129,7 @@ async fn a_registry_without_chunks_says_so_by_its_type() {
 #[tokio::test]
 async fn a_first_chunk_that_broke_with_the_session_goes_into_another_one() {
     let (content, server) = registry().await;
-    let mut upload = begin(&client(&server), &server, LENGTH).await;
+    let mut upload = begin(&roomy(&server), &server, LENGTH).await;
     let first = "/v2/a/b/blobs/uploads/u1";
     let broken = Reply::new(0).early(10).fault(Fault::NoAnswer);
     server.on("PATCH", first, [broken]);
@@ -136,7 +143,7 @@ async fn a_first_chunk_that_broke_with_the_session_goes_into_another_one() {
 #[tokio::test]
 async fn a_lost_session_is_final_once_something_was_in_it() {
     let (_, server) = registry().await;
-    let mut upload = begin(&client(&server), &server, LENGTH).await;
+    let mut upload = begin(&roomy(&server), &server, LENGTH).await;
     upload.write(pattern(80).into()).await.unwrap();
     server.on(
         "PATCH",
@@ -153,7 +160,7 @@ async fn a_lost_session_is_final_once_something_was_in_it() {
 #[tokio::test]
 async fn another_size_than_announced_is_refused() {
     let (content, server) = registry().await;
-    let mut upload = begin(&client(&server), &server, 10).await;
+    let mut upload = begin(&roomy(&server), &server, 10).await;
     assert!(upload.write(pattern(11).into()).await.is_err());
     upload.write(pattern(5).into()).await.unwrap();
     assert!(matches!(
@@ -170,6 +177,27 @@ async fn the_minimum_of_the_registry_is_told() {
         .header("Location", "/v2/a/b/blobs/uploads/u1")
         .header("OCI-Chunk-Min-Length", "4096");
     server.on("POST", "/v2/a/b/blobs/uploads/", [session]);
-    let upload = begin(&client(&server), &server, 10).await;
+    let upload = begin(&roomy(&server), &server, 10).await;
     assert_eq!(upload.chunk_min(), 4096);
+}
+
+#[tokio::test]
+async fn q37_a_piece_that_is_too_large_for_a_proxy_goes_in_smaller_ones() {
+    const BIG: usize = 5 << 20;
+    let content = TestRegistry::new();
+    let registry = content.clone();
+    let server = TestServer::start(move |request| match request.body.len() {
+        0..=1_048_576 => registry.answer(request),
+        _ => Reply::new(413).body("<html>too large</html>"),
+    })
+    .await;
+    let mut config = config(&[&server]);
+    config.chunk_size = 16 << 20;
+    config.stall_timeout = Duration::from_secs(10);
+    let mut upload = begin(&Client::new(config).unwrap(), &server, BIG).await;
+    for piece in pattern(BIG).chunks(2 << 20) {
+        upload.write(Bytes::copy_from_slice(piece)).await.unwrap();
+    }
+    upload.finish().await.unwrap();
+    assert!(arrived(&content, BIG));
 }

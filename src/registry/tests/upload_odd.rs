@@ -11,7 +11,7 @@ use super::{
     *,
 };
 use crate::registry::{
-    RegistryError,
+    BlobReader, BlobSource, OpenBlob, RegistryError,
     test_registry::error,
     test_server::{Fault, Recorded},
 };
@@ -198,4 +198,87 @@ async fn q81_a_server_that_says_yes_to_everything_has_nothing() {
         .await
         .unwrap_err();
     assert!(failed.to_string().contains("not"), "{failed}");
+}
+
+#[tokio::test]
+async fn q47_a_registry_that_puts_chunks_together_slowly_is_waited_for() {
+    // Longer than a connection may be silent, as with a body: it moves and hashes everything.
+    let (content, server) = behind(|request, content| {
+        if is_large_put(request) {
+            return Some(Reply::new(413));
+        }
+        let closing = request.method == "PUT";
+        closing.then(|| content.answer(request).delay(Duration::from_millis(500)))
+    })
+    .await;
+    push(&client(&server), &server).await.unwrap();
+    assert!(arrived(&content));
+    let patches = server.log().iter().filter(|r| r.method == "PATCH").count();
+    assert_eq!(patches, 4, "sent once");
+}
+
+#[tokio::test]
+async fn q40_a_registry_that_goes_back_and_forth_is_given_up_on() {
+    // Two that do not know of each other behind one name.
+    let asked = AtomicUsize::new(0);
+    let (_, server) = behind(move |request, _| match request.method.as_str() {
+        "PUT" => Some(Reply::new(413)),
+        "PATCH" => Some(Reply::new(416)),
+        "GET" if request.path().contains("/uploads/") => {
+            let range = match asked.fetch_add(1, Ordering::Relaxed) % 2 {
+                0 => "0-63",
+                _ => "0-0",
+            };
+            Some(Reply::new(204).header("Range", range))
+        }
+        _ => None,
+    })
+    .await;
+    push(&client(&server), &server).await.unwrap_err();
+    let patches = server.log().iter().filter(|r| r.method == "PATCH").count();
+    assert!(patches < 50, "{patches}");
+}
+
+/// The body of an upload that comes from the same host, as a blob does that cannot be mounted.
+struct OwnCopy(Client, Repository, Digest);
+
+impl BlobSource for OwnCopy {
+    fn open(&self, from: u64) -> OpenBlob<'_> {
+        Box::pin(async move {
+            let size = LENGTH as u64;
+            let opened = self
+                .0
+                .blob_beside_others(&self.1, &self.2, from..size, size);
+            let blob = opened.await.map_err(std::io::Error::other)?;
+            let pieces = futures_util::stream::try_unfold(blob, |mut blob| async move {
+                let piece = blob.chunk().await.map_err(std::io::Error::other)?;
+                Ok(piece.map(|piece| (piece, blob)))
+            });
+            Ok(Box::pin(pieces) as BlobReader)
+        })
+    }
+}
+
+#[tokio::test]
+async fn q76_a_host_that_takes_one_request_at_a_time_can_still_be_its_own_source() {
+    let (content, server) = registry().await;
+    let bytes = pattern(LENGTH);
+    let digest: Digest = content.add_blob("from/here", &bytes).parse().unwrap();
+    let client = client(&server);
+    // One refusal: one request at a time from now on.
+    let from = repository(&server, "from/here");
+    let other = Digest::sha256_of(b"none");
+    let path = format!("/v2/from/here/blobs/{other}");
+    server.on(
+        "HEAD",
+        &path,
+        [error(429, "TOOMANYREQUESTS"), Reply::new(404)],
+    );
+    assert!(!client.blob_exists(&from, &other, 4).await.unwrap());
+    let to = repository(&server, "a/b");
+    let source = Arc::new(OwnCopy(client.clone(), from, digest));
+    let push = client.push_blob(&to, &digest, LENGTH as u64, source);
+    let pushed = tokio::time::timeout(Duration::from_secs(30), push).await;
+    pushed.expect("they wait for each other").unwrap();
+    assert!(arrived(&content));
 }

@@ -55,6 +55,31 @@ pub enum Fault {
     },
 }
 
+/// Goes with an answer that a fault had to do with.
+#[derive(Clone, Debug)]
+pub(super) struct Inflicted(pub(super) Fault);
+
+impl Fault {
+    /// The word for it in the text form of a rule.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Status { .. } => "status",
+            Self::Reset => "reset",
+            Self::LoseAnswer => "lose-answer",
+            Self::Cut { .. } => "cut",
+            Self::Stall { .. } => "stall",
+            Self::Corrupt { .. } => "corrupt",
+            Self::Delay(_) => "delay",
+            Self::Slow { .. } => "slow",
+        }
+    }
+
+    /// Whether the answer is made and not sent.
+    pub(super) fn takes_the_answer(&self) -> bool {
+        matches!(self, Self::Reset | Self::LoseAnswer)
+    }
+}
+
 /// Which requests suffer from a [`Fault`].
 ///
 /// As text, `METHOD:PATTERN:ACTION[:OPTION]...`, for example

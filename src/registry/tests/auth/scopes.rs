@@ -130,3 +130,21 @@ async fn q08_the_scope_that_matters_comes_first() {
         ]
     );
 }
+
+#[tokio::test]
+async fn q07_what_was_missing_once_is_asked_for_at_once_the_next_time() {
+    let server = bearer_registry().await;
+    let insufficient = || {
+        unauthorized(
+            r#"Bearer realm="/token",service="s",scope="repository:base:pull",error="insufficient_scope""#,
+        )
+    };
+    server.on("GET", MANIFEST, [insufficient(), image(), image()]);
+    let client = client(&server);
+    let repository = repository(&server, "a/b");
+    for _ in 0..2 {
+        client.manifest(&repository, &tag("1")).await.unwrap();
+    }
+    assert_eq!(server.count("GET", MANIFEST), 3, "no body goes twice");
+    assert_eq!(server.count("GET", TOKEN), 2);
+}

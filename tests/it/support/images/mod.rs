@@ -74,7 +74,7 @@ impl Image {
         }
     }
 
-    fn descriptor(&self) -> Map<String, Value> {
+    pub fn descriptor(&self) -> Map<String, Value> {
         let mut descriptor = Map::new();
         descriptor.insert("mediaType".into(), json!(self.media_type));
         descriptor.insert("digest".into(), json!(self.digest));
