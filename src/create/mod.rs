@@ -1,7 +1,7 @@
 //! `create`: from a list of images to one signed file.
 //!
 //! The steps, each in its own file: fetch the **charts** and find their images (`charts`), **resolve** references to digests and fetch the manifests
-//! (`resolve`), **assemble** lock, root, signatures and the layout (`assemble`), open the
+//! (`resolve`), find what **refers** to them (`referrers`), **assemble** lock, root, signatures and the layout (`assemble`), open the
 //! **output** and pick up what an interrupted run left (`output`), **transfer** the blobs into
 //! their places (`transfer`), then seek table, `fsync`, rename.
 //!
@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod output;
 mod plan_report;
+mod referrers;
 mod resolve;
 mod small;
 mod source;
@@ -28,6 +29,7 @@ pub use charts::{
 pub use error::{CreateError, Unresolved};
 use output::{Output, Resume};
 pub use plan_report::{FixedImage, ImagePlace, PlanReport, SuggestedImage};
+pub use referrers::ReferrerFault;
 pub use resolve::{Resolved, ResolvedImage};
 
 use crate::{
@@ -155,8 +157,14 @@ async fn resolve_all(
     }
     if let Some(pins) = pins {
         charts.check_pins(pins)?;
+        referrers::pinned(&mut request, pins)?;
     }
     let mut resolved = resolver.resolve(&request, pins, progress).await?;
+    if pins.is_none() {
+        let mut subjects = resolved.subjects(|_| None);
+        subjects.extend(charts.subjects());
+        referrers::collect(resolver, &mut request, &mut resolved, subjects, progress).await?;
+    }
     charts.check_relocation(&resolved).await?;
     resolved.releases = charts.releases();
     resolved.contents.extend(charts.contents);

@@ -366,6 +366,7 @@ mod tests {
             destination: "r.local".into(),
             mirrored_hosts: vec![],
             images: vec![],
+            referrer_types: None,
             releases: vec![],
             checked: true,
             only_by_mirror: vec![],

@@ -1,5 +1,10 @@
 //! Reading lists of referrers.
 
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+};
+
 use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
 
 use super::{
@@ -7,18 +12,55 @@ use super::{
     MAX_REFERRERS, referrers_tag,
 };
 use crate::oci::{
-    Descriptor, Digest, Document, DocumentKind, MAX_DOCUMENT_BYTES, TagOrDigest, media_type,
+    Descriptor, Digest, Document, DocumentKind, MAX_DOCUMENT_BYTES, Repository, TagOrDigest,
+    media_type,
 };
 
 /// Pages of a list that are read.
 const MAX_PAGES: usize = 1000;
 
+/// What a registry says when it is asked for its list.
+pub(super) enum Listed {
+    /// The list.
+    Some(Vec<Descriptor>),
+    /// That it keeps none.
+    None,
+    /// Something that is no list, and does not say that there is none.
+    Unclear(RegistryError),
+}
+
+/// Repositories of which it is known that the registry keeps no lists, as they are asked for. A host
+/// may keep lists for some of its repositories only, where there are several registries behind it.
+#[derive(Debug, Default)]
+pub(in crate::registry) struct WithoutLists(Mutex<HashSet<Repository>>);
+
+impl WithoutLists {
+    fn set(&self) -> std::sync::MutexGuard<'_, HashSet<Repository>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether an answer says that there is nothing of the kind at this address, and not only that there
+/// is no such manifest.
+fn knows_no_lists(error: &RegistryError) -> bool {
+    let status = error.status().map(|status| status.as_u16());
+    matches!(status, Some(404 | 405 | 501))
+        && !matches!(
+            error.code(),
+            Some("MANIFEST_UNKNOWN" | "NAME_UNKNOWN" | "BLOB_UNKNOWN")
+        )
+}
+
 impl Place {
-    /// None where the registry keeps no list.
+    /// Asks for the registry's own list; a registry that has said that it knows nothing of such
+    /// lists is not asked again for this repository.
     pub(super) async fn listed_referrers(
         &self,
         subject: &Digest,
-    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
+    ) -> Result<Listed, RegistryError> {
+        if self.client.without_lists.set().contains(&self.asked) {
+            return Ok(Listed::None);
+        }
         let transport = self.transport();
         let what = format!("referrers of `{}@{subject}`", self.shown);
         let rest = format!("referrers/{subject}");
@@ -35,7 +77,13 @@ impl Place {
                 | StatusCode::BAD_REQUEST
                 | StatusCode::METHOD_NOT_ALLOWED
                 | StatusCode::NOT_ACCEPTABLE
-                | StatusCode::NOT_IMPLEMENTED => return Ok(None),
+                | StatusCode::NOT_IMPLEMENTED => {
+                    let error = transport.error(answer).await;
+                    if knows_no_lists(&error) {
+                        self.client.without_lists.set().insert(self.asked.clone());
+                    }
+                    return Ok(Listed::None);
+                }
                 _ => return Err(transport.error(answer).await),
             }
             let is_index = answer
@@ -45,11 +93,10 @@ impl Place {
             let page = Document::parse(&body, media_type::OCI_INDEX).map(|page| page.kind);
             let Ok(DocumentKind::Index(page)) = page else {
                 // A page for people, mostly. What says that it is a list has to be one.
+                let error = answer.unexpected("its list of referrers is none".to_owned());
                 return match is_index.as_deref() {
-                    Some(media_type::OCI_INDEX) => {
-                        Err(answer.unexpected("its list of referrers is none".to_owned()))
-                    }
-                    _ => Ok(None),
+                    Some(media_type::OCI_INDEX) => Err(error),
+                    _ => Ok(Listed::Unclear(error)),
                 };
             };
             found.extend(page);
@@ -58,7 +105,7 @@ impl Place {
             }
             match answer.next_page(&call.url)? {
                 Some(next) => call.url = next,
-                None => return Ok(Some(found)),
+                None => return Ok(Listed::Some(found)),
             }
         }
         Err(RegistryError::Usage(format!(
@@ -66,24 +113,32 @@ impl Place {
         )))
     }
 
-    /// None that the tag does not name, or that the tag names and that refer to something else.
+    /// Whether there is a tag that clients keep a list under.
+    pub(super) async fn has_referrers_tag(&self, subject: &Digest) -> Result<bool, RegistryError> {
+        let tag = TagOrDigest::Tag(referrers_tag(subject));
+        let head = self.manifest_head(&tag, self.pull_scopes()).await?;
+        // Some registries (GitLab) take such a tag for the digest.
+        Ok(head.is_some_and(|head| head.digest != Some(*subject)))
+    }
+
+    /// None where there is no list under the tag; of what it names, only what refers to the subject.
     pub(super) async fn tagged_referrers(
         &self,
         subject: &Digest,
-    ) -> Result<Vec<Descriptor>, RegistryError> {
+    ) -> Result<Option<Vec<Descriptor>>, RegistryError> {
         let tag = TagOrDigest::Tag(referrers_tag(subject));
         let index = match self.manifest(&tag, self.pull_scopes()).await {
             Ok(index) => index,
-            Err(error) if error.is_not_found() => return Ok(Vec::new()),
+            Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
         // Some registries (GitLab) take such a tag for the digest.
         if index.digest == *subject {
-            return Ok(Vec::new());
+            return Ok(None);
         }
         let parsed = Document::parse(&index.bytes, &index.media_type).map(|index| index.kind);
         let Ok(DocumentKind::Index(listed)) = parsed else {
-            return Ok(Vec::new());
+            return Ok(None);
         };
         if listed.len() > MAX_REFERRERS {
             return Err(RegistryError::Usage(format!(
@@ -92,27 +147,37 @@ impl Place {
         }
         let mut found = Vec::new();
         for entry in listed {
-            if self.refers_to(&entry, subject).await? {
-                found.push(entry);
-            }
+            found.extend(self.referrer(entry, subject).await?);
         }
-        Ok(found)
+        Ok(Some(found))
     }
 
-    /// Whether an entry of an index under such a tag is a referrer. Clients write its artifact type
+    /// An entry of an index under such a tag, if it is a referrer. Clients write its artifact type
     /// there; an entry without one may be a child of the subject, so it is asked itself.
-    async fn refers_to(&self, entry: &Descriptor, subject: &Digest) -> Result<bool, RegistryError> {
+    async fn referrer(
+        &self,
+        entry: Descriptor,
+        subject: &Digest,
+    ) -> Result<Option<Descriptor>, RegistryError> {
         if entry.artifact_type.is_some() {
-            return Ok(true);
+            return Ok(Some(entry));
         }
         let what = TagOrDigest::Digest(entry.digest);
         let manifest = match self.manifest(&what, self.pull_scopes()).await {
             Ok(manifest) => manifest,
-            Err(error) if error.is_not_found() => return Ok(false),
+            Err(error) if error.is_not_found() => return Ok(None),
             Err(error) => return Err(error),
         };
-        let document = Document::parse(&manifest.bytes, &manifest.media_type).ok();
-        let about = document.and_then(|document| document.subject);
-        Ok(about.is_some_and(|about| about.digest == *subject))
+        let Ok(document) = Document::parse(&manifest.bytes, &manifest.media_type) else {
+            return Ok(None);
+        };
+        let about = document.subject.as_ref().map(|about| about.digest);
+        let artifact_type = document
+            .as_referrer(&manifest.media_type, entry.digest, entry.size)
+            .artifact_type;
+        Ok((about == Some(*subject)).then_some(Descriptor {
+            artifact_type,
+            ..entry
+        }))
     }
 }
