@@ -80,9 +80,8 @@ pub(super) fn pinned(request: &mut Request, lock: &Lock) -> Result<(), CreateErr
                 continue;
             };
             let reference = image.reference.parse();
-            let reference = reference.map_err(|_| {
-                CreateError::Lock(format!("{} is no reference", image.reference))
-            })?;
+            let reference = reference
+                .map_err(|_| CreateError::Lock(format!("{} is no reference", image.reference)))?;
             let subject = subject.clone();
             request.add_images([(reference, Origin::Referrer { subject })]);
         }

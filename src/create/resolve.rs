@@ -83,7 +83,9 @@ impl Resolved {
     pub(super) fn requested_as(&mut self, request: &Request) {
         for image in &mut self.images {
             let reference = &image.requested.reference;
-            let place = request.images.binary_search_by(|i| i.reference.cmp(reference));
+            let place = request
+                .images
+                .binary_search_by(|i| i.reference.cmp(reference));
             if let Ok(at) = place {
                 image.requested = request.images[at].clone();
             }

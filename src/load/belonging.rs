@@ -12,7 +12,6 @@ use crate::{
     request::COSIGN_TAGS,
 };
 
-
 /// Where one entry goes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Going {
@@ -129,7 +128,10 @@ fn subjects(
         let bare = COSIGN_TAGS.iter().find_map(|end| tag.strip_suffix(end));
         subject_of_tag(bare.unwrap_or(tag))
     });
-    Ok(subject.map(|subject| subject.digest).into_iter().chain(of_tag))
+    Ok(subject
+        .map(|subject| subject.digest)
+        .into_iter()
+        .chain(of_tag))
 }
 
 fn damaged(reference: &Reference) -> impl Fn(BundleError) -> LoadError {

@@ -366,7 +366,6 @@ mod tests {
             destination: "r.local".into(),
             mirrored_hosts: vec![],
             images: vec![],
-            referrer_types: None,
             releases: vec![],
             checked: true,
             only_by_mirror: vec![],

@@ -151,7 +151,8 @@ pub(super) fn destinations(
     let going = belonging::find(medium, &written, &request.relocation)?;
     let tops = metadata.plan.contents.entries();
     let each = entries.iter().zip(tops).zip(written).zip(going);
-    let each = each.filter_map(|(((entry, top), source), going)| Some((entry, top, source?, going)));
+    let each =
+        each.filter_map(|(((entry, top), source), going)| Some((entry, top, source?, going)));
     let each = each.flat_map(|(entry, top, source, going)| {
         let one = move |place| (entry, top, source.clone(), going.depth, place);
         going.to.into_iter().map(one)

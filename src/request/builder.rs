@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    ChartArguments, Origin, Problem, ReferrerChoice, Request, RequestError, RequestedChart, RequestedFile,
-    RequestedImage, Spec, SpecFile, SpecImageSource, check_bundle_name, check_bundle_version,
-    check_file_name, check_platform, load_spec, read_list,
+    ChartArguments, Origin, Problem, ReferrerChoice, Request, RequestError, RequestedChart,
+    RequestedFile, RequestedImage, Spec, SpecFile, SpecImageSource, check_bundle_name,
+    check_bundle_version, check_file_name, check_platform, load_spec, read_list,
     source::{check_regular, contained_file, open_argument},
 };
 use crate::oci::Reference;

@@ -67,9 +67,9 @@ pub fn check_referrer_type(text: &str) -> Result<(), String> {
         let mut bytes = name.bytes();
         !name.is_empty() && bytes.all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
     };
-    let is_media_type = text.split_once('/').is_some_and(|(first, second)| {
-        is_name(first) && is_name(second) && text.len() <= MAX_TYPE
-    });
+    let is_media_type = text
+        .split_once('/')
+        .is_some_and(|(first, second)| is_name(first) && is_name(second) && text.len() <= MAX_TYPE);
     if is_media_type || COSIGN_TAGS.contains(&text) {
         return Ok(());
     }
@@ -86,7 +86,13 @@ mod tests {
 
     #[test]
     fn types_are_media_types_or_cosigns_tags() {
-        for good in ["application/vnd.a+json", "text/spdx", ".sig", ".att", ".sbom"] {
+        for good in [
+            "application/vnd.a+json",
+            "text/spdx",
+            ".sig",
+            ".att",
+            ".sbom",
+        ] {
             check_referrer_type(good).unwrap();
         }
         for bad in ["", "sig", ".sigs", "a/", "/b", "a/b/c", "a/b c", "a/b;c=d"] {
@@ -100,7 +106,10 @@ mod tests {
             ReferrerChoice::of_types(types.iter().map(|t| (*t).to_owned()).collect())
         };
         assert_eq!(of(&[]), ReferrerChoice::All);
-        assert_eq!(of(&["b/c", ".sig", "b/c"]).in_lock().unwrap(), [".sig", "b/c"]);
+        assert_eq!(
+            of(&["b/c", ".sig", "b/c"]).in_lock().unwrap(),
+            [".sig", "b/c"]
+        );
         assert!(of(&[".sig"]).takes(".sig") && !of(&[".sig"]).takes(".att"));
         assert!(!of(&[".sig"]).takes_subjects() && of(&[".sig", "b/c"]).takes_subjects());
         assert!(!ReferrerChoice::None.takes(".sig"));

@@ -54,10 +54,7 @@ fn knows_no_lists(error: &RegistryError) -> bool {
 impl Place {
     /// Asks for the registry's own list; a registry that has said that it knows nothing of such
     /// lists is not asked again for this repository.
-    pub(super) async fn listed_referrers(
-        &self,
-        subject: &Digest,
-    ) -> Result<Listed, RegistryError> {
+    pub(super) async fn listed_referrers(&self, subject: &Digest) -> Result<Listed, RegistryError> {
         if self.client.without_lists.set().contains(&self.asked) {
             return Ok(Listed::None);
         }
