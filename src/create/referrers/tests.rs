@@ -15,7 +15,7 @@ use crate::{
     registry::{
         ClientConfig, CredentialConfig,
         test_registry::TestRegistry,
-        test_server::{Reply, TestServer},
+        test_server::{Fault, Reply, TestServer},
     },
     request::RequestBuilder,
 };
@@ -31,6 +31,8 @@ struct World {
     content: TestRegistry,
     lists: Arc<Mutex<Lists>>,
     server: TestServer,
+    /// How long an answer may stand still.
+    patience: Duration,
 }
 
 impl World {
@@ -55,6 +57,7 @@ impl World {
             content,
             lists,
             server,
+            patience: Duration::from_secs(60),
         }
     }
 
@@ -87,6 +90,7 @@ impl World {
         let client = Client::new(ClientConfig {
             plain_http: vec![self.server.host()],
             backoff: Duration::from_millis(2),
+            stall_timeout: self.patience,
             credentials: CredentialConfig::anonymous(),
             ..ClientConfig::default()
         });
@@ -297,6 +301,7 @@ async fn q69_what_is_no_answer_is_not_taken_for_none() {
     };
     let refused = |status| Reply::new(status).body("{}");
     for answer in [
+        Reply::new(200).fault(Fault::NoAnswer),
         page(),
         refused(401),
         refused(403),
@@ -326,6 +331,24 @@ async fn q69_what_is_no_answer_is_not_taken_for_none() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn q69_an_answer_that_never_comes_is_not_taken_for_none() {
+    let mut world = World::start(true).await;
+    world.patience = Duration::from_millis(300);
+    let image = world.artifact("1");
+    let list = format!("/v2/{REPOSITORY}/referrers/{}", image.digest);
+    let silent = Reply::new(200).fault(Fault::StallAfter(0)).body("{}");
+    world
+        .server
+        .on("GET", &list, std::iter::repeat_n(silent, 9));
+    let failed = world.collect("1", ReferrerChoice::All).await.unwrap_err();
+    assert!(
+        matches!(failed, CreateError::Referrers { .. }),
+        "{failed:?}"
+    );
+    assert!(world.server.count("GET", &list) > 1, "tried again first");
 }
 
 #[test]

@@ -5,10 +5,15 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-use reqwest::{Method, StatusCode, header::CONTENT_TYPE};
+use reqwest::{Method, StatusCode, Url, header::CONTENT_TYPE};
 
 use super::{
-    super::{Place, error::RegistryError, media},
+    super::{
+        Place,
+        error::RegistryError,
+        media,
+        transport::{Answer, Call},
+    },
     MAX_REFERRERS, referrers_tag,
 };
 use crate::oci::{
@@ -65,42 +70,37 @@ impl Place {
             .call(Method::GET, &rest, self.pull_scopes(), what)
             .await?;
         let mut found = Vec::new();
-        for _ in 0..MAX_PAGES {
-            let mut answer = transport.send(&call).await?;
-            match answer.status() {
-                StatusCode::OK => {}
-                // What registries say that know nothing of such a list.
-                StatusCode::NOT_FOUND
-                | StatusCode::BAD_REQUEST
-                | StatusCode::METHOD_NOT_ALLOWED
-                | StatusCode::NOT_ACCEPTABLE
-                | StatusCode::NOT_IMPLEMENTED => {
-                    let error = transport.error(answer).await;
-                    if knows_no_lists(&error) {
-                        self.client.without_lists.set().insert(self.asked.clone());
-                    }
-                    return Ok(Listed::None);
-                }
-                _ => return Err(transport.error(answer).await),
-            }
-            let is_index = answer
-                .header(CONTENT_TYPE.as_str())
-                .and_then(media::essence);
-            let body = transport.body(&mut answer, MAX_DOCUMENT_BYTES).await?;
-            let page = Document::parse(&body, media_type::OCI_INDEX).map(|page| page.kind);
-            let Ok(DocumentKind::Index(page)) = page else {
-                // A page for people, mostly. What says that it is a list has to be one.
-                let error = answer.unexpected("its list of referrers is none".to_owned());
-                return match is_index.as_deref() {
-                    Some(media_type::OCI_INDEX) => Err(error),
-                    _ => Ok(Listed::Unclear(error)),
+        for number in 0..MAX_PAGES {
+            let mut attempts = transport.attempts();
+            let (page, next) = loop {
+                // A page that breaks off is fetched again as a whole.
+                let read = match transport.attempt(&call).await {
+                    Ok(answer) => self.read_page(answer, &call).await,
+                    Err(error) => Err(error),
                 };
+                match read {
+                    Ok(page) => break page,
+                    Err(error) => attempts.pause(error, &self.host.gate).await?,
+                }
             };
-            found.extend(page);
-            if found.len() > MAX_REFERRERS {
-                return Err(answer.unexpected(format!("more than {MAX_REFERRERS} referrers")));
+            match page {
+                Listed::Some(page) => found.extend(page),
+                other if number == 0 => return Ok(other),
+                // There is a list; only not all of it was had.
+                Listed::Unclear(error) => return Err(error),
+                Listed::None => {
+                    return Err(RegistryError::Usage(format!(
+                        "the list of referrers of `{}@{subject}` ends in the middle",
+                        self.shown
+                    )));
+                }
             }
-            match answer.next_page(&call.url)? {
+            if found.len() > MAX_REFERRERS {
+                return Err(RegistryError::Usage(format!(
+                    "more than {MAX_REFERRERS} referrers of {subject}"
+                )));
+            }
+            match next {
                 Some(next) => call.url = next,
                 None => return Ok(Listed::Some(found)),
             }
@@ -108,6 +108,46 @@ impl Place {
         Err(RegistryError::Usage(format!(
             "more than {MAX_PAGES} pages of referrers of {subject}"
         )))
+    }
+
+    /// One page of a list, and where the next one is.
+    async fn read_page(
+        &self,
+        mut answer: Answer,
+        call: &Call,
+    ) -> Result<(Listed, Option<Url>), RegistryError> {
+        let transport = self.transport();
+        match answer.status() {
+            StatusCode::OK => {}
+            // What registries say that know nothing of such a list.
+            StatusCode::NOT_FOUND
+            | StatusCode::BAD_REQUEST
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_ACCEPTABLE
+            | StatusCode::NOT_IMPLEMENTED => {
+                let error = transport.error(answer).await;
+                if knows_no_lists(&error) {
+                    self.client.without_lists.set().insert(self.asked.clone());
+                }
+                return Ok((Listed::None, None));
+            }
+            _ => return Err(transport.error(answer).await),
+        }
+        let is_index = answer
+            .header(CONTENT_TYPE.as_str())
+            .and_then(media::essence);
+        let body = transport.body(&mut answer, MAX_DOCUMENT_BYTES).await?;
+        let page = Document::parse(&body, media_type::OCI_INDEX).map(|page| page.kind);
+        let Ok(DocumentKind::Index(page)) = page else {
+            // A page for people, mostly. What says that it is a list has to be one.
+            let error = answer.unexpected("its list of referrers is none".to_owned());
+            return match is_index.as_deref() {
+                Some(media_type::OCI_INDEX) => Err(error),
+                _ => Ok((Listed::Unclear(error), None)),
+            };
+        };
+        let next = answer.next_page(&call.url)?;
+        Ok((Listed::Some(page), next))
     }
 
     /// Whether there is a tag that clients keep a list under.
