@@ -83,6 +83,14 @@ pub struct LockedImage {
     pub size: u64,
 }
 
+impl LockedImage {
+    /// Whether nobody asked for it but what it refers to.
+    pub fn is_only_referrer(&self) -> bool {
+        let mut origins = self.requested_by.iter();
+        origins.all(|origin| matches!(origin, Origin::Referrer { .. }))
+    }
+}
+
 /// One Helm chart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

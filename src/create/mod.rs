@@ -33,12 +33,7 @@ pub use referrers::ReferrerFault;
 pub use resolve::{Resolved, ResolvedImage};
 
 use crate::{
-    bundle::{Lock, LockedImage},
-    human,
-    oci::Digest,
-    progress::Progress,
-    registry::Client,
-    request::Request,
+    bundle::Lock, human, oci::Digest, progress::Progress, registry::Client, request::Request,
     trust::SigningKey,
 };
 
@@ -228,7 +223,7 @@ async fn make(
     for (digest, content) in salvaged {
         resolved.contents.entry(digest).or_insert(content);
     }
-    progress.step("resolved", &counted(resolved.images.len(), create));
+    progress.step("resolved", &counted(create));
     advice.tell(progress);
     let assembled = assemble::assemble(
         &create.request,
@@ -252,16 +247,12 @@ async fn make(
     let transfer = transfer::Transfer::new(client, &assembled, create.concurrency, progress);
     let file_size = transfer.run(output).await?;
     output.commit()?;
-    let images: &[LockedImage] = &assembled.lock.images;
     let path = output.path();
     let name = path
         .as_ref()
         .map_or_else(|| "-".into(), |p| p.display().to_string());
     let size = human::bytes(file_size);
-    progress.step(
-        "wrote",
-        &format!("{name}  {size}  {}", counted(images.len(), create)),
-    );
+    progress.step("wrote", &format!("{name}  {size}  {}", counted(create)));
     Ok(CreateReport {
         root: assembled.root_digest(),
         path,
@@ -277,10 +268,13 @@ async fn make(
     })
 }
 
-fn counted(images: usize, create: &CreateRequest) -> String {
-    let images = human::count(images, "image", "images");
-    let mut text = images;
+fn counted(create: &CreateRequest) -> String {
+    let images = &create.request.images;
+    let referrers = images.iter().filter(|image| image.is_only_referrer());
+    let referrers = referrers.count();
+    let mut text = human::count(images.len() - referrers, "image", "images");
     for (count, one, many) in [
+        (referrers, "referrer", "referrers"),
         (create.request.charts.len(), "chart", "charts"),
         (create.request.files.len(), "file", "files"),
     ] {

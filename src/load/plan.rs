@@ -9,7 +9,7 @@ use super::{
     index::{IndexMode, Variants},
 };
 use crate::{
-    bundle::{Class, EntryKind, Lock, LockedImage, MemberId, Origin},
+    bundle::{Class, EntryKind, Lock, LockedImage, MemberId},
     oci::{Digest, Reference, Repository, TagOrDigest, media_type},
     open::Medium,
     registry::{Client, ManifestHead, subject_of_tag},
@@ -214,10 +214,7 @@ fn locked<'l>(lock: &'l Lock, reference: &Reference) -> Option<&'l LockedImage> 
 
 /// Whether nobody asked for it but what it refers to.
 fn is_only_referrer(lock: &Lock, reference: &Reference) -> bool {
-    locked(lock, reference).is_some_and(|image| {
-        let mut origins = image.requested_by.iter();
-        origins.all(|origin| matches!(origin, Origin::Referrer { .. }))
-    })
+    locked(lock, reference).is_some_and(LockedImage::is_only_referrer)
 }
 
 /// Asks the destination what it has.

@@ -349,6 +349,7 @@ fn what_appears_later_does_not_change_a_bundle_made_from_a_lock() {
         &signed.image.digest.to_string()[..19]
     );
     assert!(planned.contains(&why), "{planned}");
+    assert!(planned.contains("1 image · 3 referrers"), "{planned}");
     home.run_bundle([&plan[..], &["--check"]].concat())
         .success();
     run(creating(&home, &host, &["--lock", "the.lock"])).success();
