@@ -603,16 +603,16 @@ def check_file(value):
 
 
 ORIGINS = {"argument": "", "file": "line path", "rendered": "object path release template", "suggested": "path release",
-           "operator": "operator path"}
+           "operator": "operator path", "referrer": "subject"}
 
 
 def check_origins(value):
     need(isinstance(value["requestedBy"], list) and value["requestedBy"], "nobody asked for something of the lock")
     for origin in value["requestedBy"]:
-        shape(origin, "kind", "line object operator path release template")
+        shape(origin, "kind", "line object operator path release subject template")
         need(origin["kind"] in ORIGINS, "an unknown origin")
         plain(origin, "kind " + ORIGINS[origin["kind"]])
-        texts(origin, "object operator path release template")
+        texts(origin, "object operator path release subject template")
         need("line" not in origin or type(origin["line"]) is int and origin["line"] < 1 << 32, "a line of the lock")
 
 
@@ -703,12 +703,15 @@ def own_entries(lock, charts):
 def parse_lock(head):
     """The lock, in itself and against the root."""
     lock = parse_canonical(head.lock, "the lock")
-    shape(lock, "apiVersion created images kind metadata", "absent charts files platforms releases")
+    shape(lock, "apiVersion created images kind metadata", "absent charts files platforms referrerTypes releases")
     need((lock["apiVersion"], lock["kind"]) == ("sneakernet/v1", "Lock"), "not a lock of version 1")
     named = {"name": head.info[PREFIX + "name"], "version": head.info[PREFIX + "version"]}
     need(lock["metadata"] == named and lock["created"] == head.info[PREFIX + "created"], "root and lock differ")
     need(isinstance(lock["images"], list), "the lock's images")
     check_platforms(lock, "platforms")
+    types = lock.get("referrerTypes", [])
+    need(isinstance(types, list) and all(isinstance(item, str) and item for item in types), "the lock's referrerTypes")
+    check_order("types of referrers", types)
     charts, releases = several(lock, "charts"), several(lock, "releases")
     for items, check in ((lock["images"], check_image), (charts, check_chart), (releases, check_release),
                          (several(lock, "files"), check_file), (several(lock, "absent"), check_absent)):

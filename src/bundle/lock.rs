@@ -38,6 +38,10 @@ pub struct Lock {
     /// Platforms that were chosen for all images; empty means all that each image has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub platforms: Vec<Platform>,
+    /// Types of referrers (signatures, attestations, SBOMs) that were chosen to come along, sorted;
+    /// empty means that none were looked for, none means all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub referrer_types: Option<Vec<String>>,
     /// How the charts are to be installed, in this order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub releases: Vec<Release>,
@@ -77,6 +81,14 @@ pub struct LockedImage {
     pub requested_platforms: Vec<Platform>,
     /// Size of its manifest or index in bytes.
     pub size: u64,
+}
+
+impl LockedImage {
+    /// Whether nobody asked for it but what it refers to.
+    pub fn is_only_referrer(&self) -> bool {
+        let mut origins = self.requested_by.iter();
+        origins.all(|origin| matches!(origin, Origin::Referrer { .. }))
+    }
 }
 
 /// One Helm chart.
@@ -196,6 +208,11 @@ pub enum Origin {
         /// The catalogue that has the list.
         path: String,
     },
+    /// At the source, where it refers to something that is in the bundle.
+    Referrer {
+        /// What it refers to: `quay.io/team/app@sha256:…`.
+        subject: String,
+    },
 }
 
 impl std::fmt::Display for Origin {
@@ -211,8 +228,15 @@ impl std::fmt::Display for Origin {
             } => write!(f, "release {release} {object} {path}"),
             Self::Suggested { path, release } => write!(f, "release {release} {path}"),
             Self::Operator { operator, path } => write!(f, "{path} for {operator}"),
+            Self::Referrer { subject } => write!(f, "refers to {}", short_subject(subject)),
         }
     }
+}
+
+/// Twelve digits of a digest tell people which it is.
+fn short_subject(subject: &str) -> &str {
+    let digits = subject.rfind(':').map(|colon| colon + 1 + 12);
+    digits.and_then(|end| subject.get(..end)).unwrap_or(subject)
 }
 
 /// Content that is referred to and not in the bundle, with the reason.
@@ -271,6 +295,9 @@ pub enum LockError {
     /// Nobody is named who asked for it.
     #[error("the lock does not say who asked for {0}")]
     Unasked(String),
+    /// Types of referrers that nobody can choose.
+    #[error("the lock's types of referrers have an empty one")]
+    ReferrerType,
     /// More releases than a bundle may have.
     #[error("the lock lists more than 1000 releases")]
     TooManyReleases,
@@ -348,6 +375,7 @@ mod tests {
             }],
             files: vec![],
             charts: vec![],
+            referrer_types: None,
             releases: vec![],
             absent: vec![],
         };

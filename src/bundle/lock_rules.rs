@@ -37,6 +37,13 @@ pub(super) fn check(lock: &Lock) -> Result<(), LockError> {
             return Err(LockError::Order(what));
         }
     }
+    let types = lock.referrer_types.iter().flatten();
+    if !ascends(types.clone()) {
+        return Err(LockError::Order("types of referrers"));
+    }
+    if types.clone().any(String::is_empty) {
+        return Err(LockError::ReferrerType);
+    }
     let images = lock.images.iter().map(|i| (&i.reference, &i.requested_by));
     let charts = lock.charts.iter().map(|c| (&c.reference, &c.requested_by));
     if let Some((reference, _)) = images.chain(charts).find(|(_, by)| by.is_empty()) {

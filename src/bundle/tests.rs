@@ -83,6 +83,7 @@ impl Sample {
         self.images.sort_by(|a, b| a.reference.cmp(&b.reference));
         let lock = Lock {
             charts: Vec::new(),
+            referrer_types: None,
             releases: Vec::new(),
             api_version: API_VERSION.into(),
             kind: "Lock".into(),

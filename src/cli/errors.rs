@@ -149,6 +149,7 @@ impl From<CreateError> for CliError {
             | CreateError::OutputKind(_)
             | CreateError::Locked(_) => Exit::Usage,
             CreateError::Resolve { .. }
+            | CreateError::Referrers { .. }
             | CreateError::Fetch { .. }
             | CreateError::Content { .. }
             | CreateError::Bundle(BundleError::Contents(_)) => Exit::Source,
@@ -161,7 +162,9 @@ impl From<CreateError> for CliError {
             | CreateError::Write { .. } => Exit::LocalIo,
         };
         let text = match &error {
-            CreateError::Resolve { .. } | CreateError::Charts { .. } => {
+            CreateError::Resolve { .. }
+            | CreateError::Referrers { .. }
+            | CreateError::Charts { .. } => {
                 format!("{error}; no bundle was written")
             }
             _ => error.to_string(),

@@ -109,6 +109,7 @@ pub(super) fn assemble(
     let sizes = content_sizes(&root, &resolved)?;
     let lock = Lock {
         charts: locked_charts(&resolved, &sizes),
+        referrer_types: request.referrers.in_lock(),
         releases: resolved.releases.clone(),
         api_version: API_VERSION.to_owned(),
         kind: "Lock".to_owned(),
@@ -345,6 +346,9 @@ fn origin(origin: &request::Origin) -> Origin {
         request::Origin::Operator { operator, path } => Origin::Operator {
             operator: operator.clone(),
             path: path.clone(),
+        },
+        request::Origin::Referrer { subject } => Origin::Referrer {
+            subject: subject.clone(),
         },
         request::Origin::File { file, line } => Origin::File {
             path: file.clone(),

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use super::ChartFault;
+use super::{ChartFault, ReferrerFault};
 use crate::{
     bundle::BundleError,
     helm::{operators::CatalogueError, provenance::ProvenanceError, render::HelmError},
@@ -32,6 +32,12 @@ pub enum CreateError {
         failed: Vec<(String, ChartFault)>,
         /// How many charts there were.
         total: usize,
+    },
+    /// What refers to some manifests is not known. Of each repository, one is listed.
+    #[error("it could not be found out what signatures, attestations and the like there are")]
+    Referrers {
+        /// What was asked about.
+        failed: Vec<(String, ReferrerFault)>,
     },
     /// There is no `helm` to render with.
     #[error("{0}")]
@@ -188,6 +194,10 @@ impl CreateError {
                 .iter()
                 .map(|(reference, why)| format!("{reference}  {why}"))
                 .collect(),
+            Self::Referrers { failed } => failed
+                .iter()
+                .map(|(subject, why)| format!("{subject}  {why}"))
+                .collect(),
             Self::Charts { failed, .. } => failed
                 .iter()
                 .flat_map(|(chart, why)| {
@@ -215,6 +225,14 @@ impl CreateError {
                 ),
                 Unresolved::Document { .. } | Unresolved::Content(_) | Unresolved::Depth => None,
             }),
+            Self::Referrers { failed } => {
+                let of_registry = failed.iter().find_map(|(_, why)| match why {
+                    ReferrerFault::Registry(error) => error.hint(),
+                    _ => None,
+                });
+                let without = "--no-referrers leaves all of them out, --referrer-type takes those of one type";
+                Some(of_registry.map_or_else(|| without.to_owned(), |hint| format!("{hint}; {without}")))
+            }
             Self::Charts { failed, .. } => failed.iter().find_map(|(_, why)| why.hint()),
             Self::Helm(error) => error.hint(),
             Self::Keyring(error) => error.hint(),

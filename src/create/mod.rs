@@ -1,7 +1,7 @@
 //! `create`: from a list of images to one signed file.
 //!
 //! The steps, each in its own file: fetch the **charts** and find their images (`charts`), **resolve** references to digests and fetch the manifests
-//! (`resolve`), **assemble** lock, root, signatures and the layout (`assemble`), open the
+//! (`resolve`), find what **refers** to them (`referrers`), **assemble** lock, root, signatures and the layout (`assemble`), open the
 //! **output** and pick up what an interrupted run left (`output`), **transfer** the blobs into
 //! their places (`transfer`), then seek table, `fsync`, rename.
 //!
@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod output;
 mod plan_report;
+mod referrers;
 mod resolve;
 mod small;
 mod source;
@@ -28,15 +29,11 @@ pub use charts::{
 pub use error::{CreateError, Unresolved};
 use output::{Output, Resume};
 pub use plan_report::{FixedImage, ImagePlace, PlanReport, SuggestedImage};
+pub use referrers::ReferrerFault;
 pub use resolve::{Resolved, ResolvedImage};
 
 use crate::{
-    bundle::{Lock, LockedImage},
-    human,
-    oci::Digest,
-    progress::Progress,
-    registry::Client,
-    request::Request,
+    bundle::Lock, human, oci::Digest, progress::Progress, registry::Client, request::Request,
     trust::SigningKey,
 };
 
@@ -155,8 +152,14 @@ async fn resolve_all(
     }
     if let Some(pins) = pins {
         charts.check_pins(pins)?;
+        referrers::pinned(&mut request, pins)?;
     }
     let mut resolved = resolver.resolve(&request, pins, progress).await?;
+    if pins.is_none() {
+        let mut subjects = resolved.subjects(|_| None);
+        subjects.extend(charts.subjects());
+        referrers::collect(resolver, &mut request, &mut resolved, subjects, progress).await?;
+    }
     charts.check_relocation(&resolved).await?;
     resolved.releases = charts.releases();
     resolved.contents.extend(charts.contents);
@@ -220,7 +223,7 @@ async fn make(
     for (digest, content) in salvaged {
         resolved.contents.entry(digest).or_insert(content);
     }
-    progress.step("resolved", &counted(resolved.images.len(), create));
+    progress.step("resolved", &counted(create));
     advice.tell(progress);
     let assembled = assemble::assemble(
         &create.request,
@@ -244,16 +247,12 @@ async fn make(
     let transfer = transfer::Transfer::new(client, &assembled, create.concurrency, progress);
     let file_size = transfer.run(output).await?;
     output.commit()?;
-    let images: &[LockedImage] = &assembled.lock.images;
     let path = output.path();
     let name = path
         .as_ref()
         .map_or_else(|| "-".into(), |p| p.display().to_string());
     let size = human::bytes(file_size);
-    progress.step(
-        "wrote",
-        &format!("{name}  {size}  {}", counted(images.len(), create)),
-    );
+    progress.step("wrote", &format!("{name}  {size}  {}", counted(create)));
     Ok(CreateReport {
         root: assembled.root_digest(),
         path,
@@ -269,10 +268,13 @@ async fn make(
     })
 }
 
-fn counted(images: usize, create: &CreateRequest) -> String {
-    let images = human::count(images, "image", "images");
-    let mut text = images;
+fn counted(create: &CreateRequest) -> String {
+    let images = &create.request.images;
+    let referrers = images.iter().filter(|image| image.is_only_referrer());
+    let referrers = referrers.count();
+    let mut text = human::count(images.len() - referrers, "image", "images");
     for (count, one, many) in [
+        (referrers, "referrer", "referrers"),
         (create.request.charts.len(), "chart", "charts"),
         (create.request.files.len(), "file", "files"),
     ] {

@@ -341,6 +341,7 @@ pub(super) fn fingerprint(
         "images": images,
         "files": files,
         "charts": charts,
+        "referrers": request.referrers.in_lock(),
         "operators": format!("{:?}", request.operators),
         "chartOptions": format!("{:?}", create.charts),
         "keys": keys,

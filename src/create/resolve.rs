@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream};
 
-use super::{CreateError, ResolvedChart, Unresolved, files::HashedFile};
+use super::{CreateError, ResolvedChart, Unresolved, files::HashedFile, referrers::Subject};
 use crate::{
     bundle::{Absent, AbsentReason, EntryKind, Lock, LockedImage, Release, SMALL_BLOB},
     human,
@@ -44,6 +44,53 @@ pub struct Resolved {
     pub contents: HashMap<Digest, Bytes>,
     /// What is left out, by digest.
     pub absent: BTreeMap<Digest, Absent>,
+    /// What is to be in the bundle of the images.
+    pub(super) kept: HashSet<Digest>,
+}
+
+impl Resolved {
+    /// Takes in what was resolved later.
+    pub(super) fn add(&mut self, more: Self) {
+        self.images.extend(more.images);
+        self.images
+            .sort_by(|a, b| a.requested.reference.cmp(&b.requested.reference));
+        self.contents.extend(more.contents);
+        self.kept.extend(more.kept);
+        for (digest, absent) in more.absent {
+            self.absent.entry(digest).or_insert(absent);
+        }
+        // What one image leaves out, another may bring.
+        self.absent.retain(|digest, _| !self.kept.contains(digest));
+    }
+
+    /// The documents of the images, to be asked what refers to them; `top` names what each image
+    /// belongs to, where that is another.
+    pub(super) fn subjects(&self, top: impl Fn(&Reference) -> Option<String>) -> Vec<Subject> {
+        let images = self.images.iter();
+        let subjects = images.flat_map(|image| {
+            let reference = &image.requested.reference;
+            let top = top(reference).unwrap_or_else(|| reference.to_string());
+            image.documents.iter().map(move |digest| Subject {
+                repository: reference.repository().clone(),
+                digest: *digest,
+                top: top.clone(),
+            })
+        });
+        subjects.collect()
+    }
+
+    /// Takes over who asked for each image.
+    pub(super) fn requested_as(&mut self, request: &Request) {
+        for image in &mut self.images {
+            let reference = &image.requested.reference;
+            let place = request
+                .images
+                .binary_search_by(|i| i.reference.cmp(reference));
+            if let Ok(at) = place {
+                image.requested = request.images[at].clone();
+            }
+        }
+    }
 }
 
 /// One image, resolved.
@@ -57,12 +104,15 @@ pub struct ResolvedImage {
     pub kind: EntryKind,
     /// The platforms that are taken along.
     pub platforms: Vec<Platform>,
+    /// Its manifest or index, and every manifest below it that is taken along.
+    pub documents: Vec<Digest>,
 }
 
 /// What hangs on one image.
 #[derive(Default)]
 struct Tree {
     contents: HashMap<Digest, Bytes>,
+    documents: Vec<Digest>,
     /// Blobs and documents that are to be in the bundle.
     kept: Vec<Digest>,
     absent: Vec<Absent>,
@@ -97,6 +147,11 @@ impl<'a> Resolver<'a> {
         self.client
     }
 
+    /// Requests at a time.
+    pub fn concurrency(&self) -> usize {
+        self.concurrency
+    }
+
     /// Bytes of documents fetched so far.
     pub fn fetched(&self) -> u64 {
         self.fetched.load(Ordering::Relaxed)
@@ -128,13 +183,12 @@ impl<'a> Resolver<'a> {
         let mut results = stream::iter(jobs).buffered(self.concurrency);
         let mut resolved = Resolved::default();
         let mut failed = Vec::new();
-        let mut kept = HashSet::new();
         let mut foreign = BTreeMap::new();
         while let Some((image, result)) = results.next().await {
             match result {
                 Ok((descriptor, tree)) => {
                     resolved.contents.extend(tree.contents);
-                    kept.extend(tree.kept);
+                    resolved.kept.extend(tree.kept);
                     for absent in tree.absent {
                         if absent.reason == AbsentReason::Foreign {
                             foreign.entry(absent.digest).or_insert(&image.reference);
@@ -144,12 +198,14 @@ impl<'a> Resolver<'a> {
                     resolved.images.push(ResolvedImage {
                         requested: image.clone(),
                         descriptor,
-                        kind: if tree.is_image {
+                        // A signature of cosign's looks like an image and is none.
+                        kind: if tree.is_image && !image.is_only_referrer() {
                             EntryKind::Image
                         } else {
                             EntryKind::Artifact
                         },
                         platforms: tree.platforms,
+                        documents: tree.documents,
                     });
                 }
                 Err(error) => failed.push((image.reference.clone(), error)),
@@ -161,6 +217,7 @@ impl<'a> Resolver<'a> {
                 total: request.images.len(),
             });
         }
+        let kept = &resolved.kept;
         // What one image leaves out, another may bring.
         resolved.absent.retain(|digest, _| !kept.contains(digest));
         for (digest, image) in foreign {
@@ -238,6 +295,7 @@ impl<'a> Resolver<'a> {
                 }
             })?;
             tree.contents.insert(descriptor.digest, bytes);
+            tree.documents.push(descriptor.digest);
             tree.kept.push(descriptor.digest);
             match &document.kind {
                 DocumentKind::Manifest { config, layers } => {

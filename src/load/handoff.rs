@@ -375,9 +375,8 @@ impl<'a> Source<'a> {
                 .collect()
         };
         let images = self.images.iter();
-        // A chart and what belongs to it is nothing that nodes pull.
         images
-            .filter(|image| !image.of_chart)
+            .filter(|image| image.is_for_nodes)
             .map(|image| MovedImage {
                 source: image.source.clone(),
                 destination: image.repository.clone(),

@@ -62,10 +62,25 @@ pub(super) async fn push(
     plan: &LoadPlan,
     request: &LoadRequest,
 ) -> Result<Pushed, LoadError> {
-    let images = plan
-        .images
-        .iter()
-        .filter(|i| !matches!(i.state, ImageState::Keep(_)));
+    let mut pushed = Pushed::default();
+    let deepest = plan.images.iter().map(|image| image.depth).max();
+    // What is referred to goes before what refers to it: some registries insist.
+    for depth in 0..=deepest.unwrap_or_default() {
+        let level = plan.images.iter().filter(|image| image.depth == depth);
+        push_level(client, medium, plan, request, level, &mut pushed).await?;
+    }
+    Ok(pushed)
+}
+
+async fn push_level<'i>(
+    client: &Client,
+    medium: &Medium,
+    plan: &LoadPlan,
+    request: &LoadRequest,
+    images: impl Iterator<Item = &'i PlannedImage>,
+    pushed: &mut Pushed,
+) -> Result<(), LoadError> {
+    let images = images.filter(|i| !matches!(i.state, ImageState::Keep(_)));
     let pushes = images.map(|image| async move {
         let push = ImagePush::new(client, medium, plan, request, image);
         let (digest, unlisted) = match image.state {
@@ -78,12 +93,11 @@ pub(super) async fn push(
         .buffer_unordered(request.concurrency.max(1))
         .try_collect()
         .await?;
-    let mut pushed = Pushed::default();
     for (destination, digest, unlisted) in all {
         pushed.tops.insert(destination, digest);
         pushed.unlisted.extend(unlisted);
     }
-    Ok(pushed)
+    Ok(())
 }
 
 /// One image, document by document.

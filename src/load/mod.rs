@@ -6,13 +6,13 @@
 //! are kept under tags (`referrers`) and the **tags** themselves (`tags`), then the **hand-off**
 //! (`handoff`) and a **receipt**. A load that dies leaves every old tag as it was; run again, it goes on.
 
+mod belonging;
 mod blobs;
 mod directory;
 mod error;
 mod handoff;
 mod index;
 mod manifests;
-mod of_charts;
 mod plan;
 mod receipt;
 mod referrers;

@@ -5,12 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::{
-    Clash, Conflict, LoadError, LoadRequest, OnConflict,
+    Clash, Conflict, LoadError, LoadRequest, OnConflict, belonging,
     index::{IndexMode, Variants},
-    of_charts,
 };
 use crate::{
-    bundle::{Class, EntryKind, Lock, MemberId},
+    bundle::{Class, EntryKind, Lock, LockedImage, MemberId},
     oci::{Digest, Reference, Repository, TagOrDigest, media_type},
     open::Medium,
     registry::{Client, ManifestHead, subject_of_tag},
@@ -21,8 +20,11 @@ use crate::{
 pub struct PlannedImage {
     /// What it is.
     pub kind: EntryKind,
-    /// Whether it is a chart, or belongs to one: a signature, an attestation.
-    pub of_chart: bool,
+    /// Whether nodes may pull it: it is no chart, belongs to none, and is there for more than that it
+    /// refers to an image.
+    pub is_for_nodes: bool,
+    /// How far it is from what refers to nothing; subjects are pushed first.
+    pub depth: usize,
     /// The name that it had.
     pub source: Reference,
     /// The repository that it goes to.
@@ -141,20 +143,26 @@ pub(super) fn destinations(
     let mut images = Vec::new();
     let mut names: BTreeMap<String, BTreeSet<(Reference, Digest)>> = BTreeMap::new();
     let entries = &metadata.root.entries;
-    let of_charts = of_charts::find(medium)?;
-    for (entry, top) in entries.iter().zip(metadata.plan.contents.entries()) {
-        let Some(source) = entry.reference.clone() else {
-            continue;
-        };
-        let source = as_written(&metadata.lock, source);
+    let written = entries.iter().map(|entry| {
+        let reference = entry.reference.clone()?;
+        Some(as_written(&metadata.lock, reference))
+    });
+    let written: Vec<_> = written.collect();
+    let going = belonging::find(medium, &written, &request.relocation)?;
+    let tops = metadata.plan.contents.entries();
+    let each = entries.iter().zip(tops).zip(written).zip(going);
+    let each =
+        each.filter_map(|(((entry, top), source), going)| Some((entry, top, source?, going)));
+    let each = each.flat_map(|(entry, top, source, going)| {
+        let one = move |place| (entry, top, source.clone(), going.depth, place);
+        going.to.into_iter().map(one)
+    });
+    for (entry, top, source, depth, (repository, with_chart)) in each {
         let image = PlannedImage {
             kind: entry.kind,
-            // What belongs to a chart goes where the chart goes.
-            repository: match of_charts.contains(top) {
-                true => request.relocation.chart_destination(&source)?,
-                false => request.relocation.destination(&source)?,
-            },
-            of_chart: of_charts.contains(top),
+            repository,
+            is_for_nodes: !with_chart && !is_only_referrer(&metadata.lock, &source),
+            depth,
             tag: source.tag().map(str::to_owned),
             lists: source
                 .tag()
@@ -191,14 +199,22 @@ pub(super) fn destinations(
 
 /// The same reference in the user's own spelling, which the root does not have and the lock has.
 fn as_written(lock: &Lock, reference: Reference) -> Reference {
+    locked(lock, &reference)
+        .and_then(|image| image.as_written.parse().ok())
+        .filter(|written| *written == reference)
+        .unwrap_or(reference)
+}
+
+fn locked<'l>(lock: &'l Lock, reference: &Reference) -> Option<&'l LockedImage> {
     let full = reference.to_string();
     // They are sorted by reference; a lock that is not has been refused.
     let place = lock.images.binary_search_by(|i| i.reference.cmp(&full));
-    place
-        .ok()
-        .and_then(|at| lock.images[at].as_written.parse().ok())
-        .filter(|written| *written == reference)
-        .unwrap_or(reference)
+    place.ok().map(|at| &lock.images[at])
+}
+
+/// Whether nobody asked for it but what it refers to.
+fn is_only_referrer(lock: &Lock, reference: &Reference) -> bool {
+    locked(lock, reference).is_some_and(LockedImage::is_only_referrer)
 }
 
 /// Asks the destination what it has.

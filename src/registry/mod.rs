@@ -64,7 +64,7 @@ pub use self::{
     gate::{OnPause, Pause},
     pull::{ManifestHead, PulledManifest},
     push::{Mount, Taken},
-    referrers::{ReferrersTag, referrers_tag, subject_of_tag},
+    referrers::{FoundReferrers, ReferrersTag, referrers_tag, subject_of_tag},
     secret::Secret,
     session::UploadSession,
 };
@@ -76,6 +76,7 @@ use crate::oci::Repository;
 pub struct Client {
     transport: Arc<Transport>,
     turns: Arc<referrers::Turns>,
+    without_lists: Arc<referrers::WithoutLists>,
 }
 
 impl fmt::Debug for Client {
@@ -93,6 +94,7 @@ impl Client {
         Ok(Self {
             transport: Arc::new(Transport::new(config)?),
             turns: Arc::default(),
+            without_lists: Arc::default(),
         })
     }
 

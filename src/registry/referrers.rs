@@ -9,14 +9,27 @@
 mod fallback;
 mod list;
 
+use std::collections::HashSet;
+
 pub use fallback::ReferrersTag;
 pub(super) use fallback::Turns;
+use list::Listed;
+pub(super) use list::WithoutLists;
 
 use super::{Client, error::RegistryError};
 use crate::oci::{Descriptor, Digest, Repository};
 
 /// Most entries of a list that are read.
 const MAX_REFERRERS: usize = 10_000;
+
+/// All that refers to a manifest by its digest as a subject.
+#[derive(Clone, Debug, Default)]
+pub struct FoundReferrers {
+    /// The referrers, each once.
+    pub referrers: Vec<Descriptor>,
+    /// Whether clients keep a list of them under the tag of [`referrers_tag`].
+    pub has_tag: bool,
+}
 
 impl Client {
     /// Lists what refers to a manifest: by the registry's own list or, where it keeps none or has
@@ -31,9 +44,46 @@ impl Client {
     ) -> Result<Vec<Descriptor>, RegistryError> {
         let place = self.read_place(repository);
         match place.listed_referrers(subject).await? {
-            Some(listed) if !listed.is_empty() => Ok(listed),
-            _ => place.tagged_referrers(subject).await,
+            Listed::Some(listed) if !listed.is_empty() => Ok(listed),
+            _ => {
+                let tagged = place.tagged_referrers(subject).await?;
+                Ok(tagged.unwrap_or_default())
+            }
         }
+    }
+
+    /// As [`Self::referrers`], for one who must not miss any: what both lists have, of the registry
+    /// and of clients. An answer that is no list (a page for people) is a failure, unless there is
+    /// one under the tag: it does not say that there is none.
+    ///
+    /// # Errors
+    /// Any but "there is no such list" and "there is no such tag".
+    pub async fn all_referrers(
+        &self,
+        repository: &Repository,
+        subject: &Digest,
+    ) -> Result<FoundReferrers, RegistryError> {
+        let place = self.read_place(repository);
+        let listed = place.listed_referrers(subject).await?;
+        // Mostly there is no such tag, and to ask for nothing but that costs no pull.
+        let tag = place.has_referrers_tag(subject).await?;
+        let tagged = match tag {
+            true => place.tagged_referrers(subject).await?,
+            false => None,
+        };
+        let mut referrers = match listed {
+            Listed::Some(listed) => listed,
+            Listed::None => Vec::new(),
+            Listed::Unclear(error) if tagged.is_none() => return Err(error),
+            Listed::Unclear(_) => Vec::new(),
+        };
+        let tagged = tagged.unwrap_or_default();
+        // What is there may also be another thing than a list.
+        let has_tag = !tagged.is_empty();
+        referrers.extend(tagged);
+        let mut seen = HashSet::new();
+        referrers.retain(|referrer| seen.insert(referrer.digest));
+        Ok(FoundReferrers { referrers, has_tag })
     }
 
     /// Adds to the list that clients keep under a tag, for a registry that keeps none. Nothing is

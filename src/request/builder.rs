@@ -7,9 +7,9 @@ use std::{
 };
 
 use super::{
-    ChartArguments, Origin, Problem, Request, RequestError, RequestedChart, RequestedFile,
-    RequestedImage, Spec, SpecFile, SpecImageSource, check_bundle_name, check_bundle_version,
-    check_file_name, check_platform, load_spec, read_list,
+    ChartArguments, Origin, Problem, ReferrerChoice, Request, RequestError, RequestedChart,
+    RequestedFile, RequestedImage, Spec, SpecFile, SpecImageSource, check_bundle_name,
+    check_bundle_version, check_file_name, check_platform, load_spec, read_list,
     source::{check_regular, contained_file, open_argument},
 };
 use crate::oci::Reference;
@@ -28,6 +28,8 @@ pub struct RequestBuilder {
     files: Vec<RequestedFile>,
     charts: Vec<RequestedChart>,
     operators: Vec<RequestedFile>,
+    referrers: Option<ReferrerChoice>,
+    spec_referrers: Option<ReferrerChoice>,
     problems: Vec<Problem>,
 }
 
@@ -67,6 +69,12 @@ impl RequestBuilder {
                 .get_or_insert_default()
                 .push(platform.to_owned());
         }
+        self
+    }
+
+    /// Which referrers come along, instead of what a `bundle.yaml` says.
+    pub fn referrers(&mut self, choice: ReferrerChoice) -> &mut Self {
+        self.referrers = Some(choice);
         self
     }
 
@@ -162,6 +170,7 @@ impl RequestBuilder {
             files: self.files,
             charts: self.charts,
             operators: self.operators,
+            referrers: self.referrers.or(self.spec_referrers).unwrap_or_default(),
         })
     }
 
@@ -207,6 +216,7 @@ impl RequestBuilder {
         self.spec_name = Some(spec.name);
         self.spec_version = spec.version;
         self.spec_platforms = spec.platforms;
+        self.spec_referrers = spec.referrers;
     }
 
     fn contained(

@@ -11,6 +11,7 @@ mod chart;
 mod error;
 mod list;
 mod names;
+mod referrers;
 mod source;
 mod spec;
 mod spec_chart;
@@ -33,6 +34,7 @@ pub use list::{ListedImage, MAX_LINE_BYTES, MAX_LIST_BYTES, parse_list, read_lis
 pub use names::{
     NameError, check_bundle_name, check_bundle_version, check_file_name, check_platform,
 };
+pub use referrers::{COSIGN_TAGS, ReferrerChoice, check_referrer_type};
 pub use source::read_contained_list;
 pub use spec::{MAX_SPEC_BYTES, Spec, SpecFile, SpecImage, SpecImageSource, load_spec, parse_spec};
 pub use spec_chart::{SpecChart, SpecChartImage, SpecChartImageSource};
@@ -79,6 +81,11 @@ pub enum Origin {
         /// The catalogue's file.
         path: String,
     },
+    /// What it refers to, at the source.
+    Referrer {
+        /// The subject: `quay.io/team/app@sha256:…`.
+        subject: String,
+    },
 }
 
 impl fmt::Display for Origin {
@@ -94,6 +101,7 @@ impl fmt::Display for Origin {
             } => write!(f, "release {release} {object} {path}"),
             Self::Suggested { release, path } => write!(f, "release {release} {path}"),
             Self::Operator { operator, path } => write!(f, "{path} for {operator}"),
+            Self::Referrer { subject } => write!(f, "refers to {subject}"),
         }
     }
 }
@@ -107,6 +115,14 @@ pub struct RequestedImage {
     pub platforms: Option<Vec<String>>,
     /// Everyone who asked for it: at least one, sorted, without repetitions.
     pub origins: Vec<Origin>,
+}
+
+impl RequestedImage {
+    /// Whether nobody asked for it but what it refers to.
+    pub fn is_only_referrer(&self) -> bool {
+        let mut origins = self.origins.iter();
+        origins.all(|origin| matches!(origin, Origin::Referrer { .. }))
+    }
 }
 
 /// A plain file that the bundle is to carry.
@@ -139,6 +155,8 @@ pub struct Request {
     pub charts: Vec<RequestedChart>,
     /// Catalogues of what operators run.
     pub operators: Vec<RequestedFile>,
+    /// Which signatures, attestations and the like come along with images and charts.
+    pub referrers: ReferrerChoice,
 }
 
 impl Request {
@@ -177,7 +195,8 @@ impl Request {
                 Err(at) => {
                     let image = RequestedImage {
                         reference,
-                        platforms: None,
+                        // What refers to an image is for none or for all of its platforms.
+                        platforms: matches!(origin, Origin::Referrer { .. }).then(Vec::new),
                         origins: Vec::new(),
                     };
                     self.images.insert(at, image);

@@ -8,8 +8,8 @@ use std::{
 use serde_saphyr::{Location, Spanned};
 
 use super::{
-    Problem, RequestError, SpecChart, check_bundle_name, check_bundle_version, check_file_name,
-    check_kube_version, check_platform,
+    Problem, ReferrerChoice, RequestError, SpecChart, check_bundle_name, check_bundle_version,
+    check_file_name, check_kube_version, check_platform, check_referrer_type,
     source::{check_contained_text, open_argument, read_capped},
     yaml::{self, Document, FileItem, Heading, ImageItem, ImageKeys, problem_at},
 };
@@ -42,6 +42,8 @@ pub struct Spec {
     pub charts: Vec<SpecChart>,
     /// `operators`: catalogues of what operators run.
     pub operators: Vec<SpecFile>,
+    /// `referrers` and `referrerTypes`: which signatures and the like come along, where it says so.
+    pub referrers: Option<ReferrerChoice>,
 }
 
 /// An entry of `images`.
@@ -188,6 +190,7 @@ impl Checker<'_> {
                 .map(|platform| platform.value)
                 .collect()
         });
+        let referrers = self.referrers(document.referrers, document.referrer_types);
         let images = document.images.unwrap_or_default();
         let files = document.files.unwrap_or_default();
         let charts = document.charts.unwrap_or_default();
@@ -213,7 +216,38 @@ impl Checker<'_> {
                 .into_iter()
                 .filter_map(|item| self.file(item))
                 .collect(),
+            referrers,
         }
+    }
+
+    fn referrers(
+        &mut self,
+        wanted: Option<bool>,
+        types: Option<Vec<Spanned<String>>>,
+    ) -> Option<ReferrerChoice> {
+        let Some(types) = types else {
+            return wanted.map(|wanted| match wanted {
+                true => ReferrerChoice::All,
+                false => ReferrerChoice::None,
+            });
+        };
+        if wanted == Some(false) {
+            self.wrong(
+                Location::UNKNOWN,
+                "`referrers: false` and `referrerTypes` exclude each other",
+            );
+        }
+        if types.is_empty() {
+            self.wrong(
+                Location::UNKNOWN,
+                "`referrerTypes` is empty: leave it out for all, or say `referrers: false`",
+            );
+        }
+        for one in &types {
+            self.check(one.referenced, check_referrer_type(&one.value));
+        }
+        let types = types.into_iter().map(|one| one.value);
+        Some(ReferrerChoice::of_types(types.collect()))
     }
 
     fn image(&mut self, item: Spanned<ImageItem>) -> Option<SpecImage> {

@@ -72,7 +72,21 @@ fn mistakes_are_named_with_their_place() {
         (
             whole("sepc: 1\n"),
             "bundle.yaml:4:1: unknown key `sepc`: known here are `apiVersion`, `kind`, \
-             `metadata`, `platforms`, `kubeVersion`, `charts`, `images`, `files`, `operators`",
+             `metadata`, `platforms`, `kubeVersion`, `charts`, `images`, `files`, `operators`, \
+             `referrers`, `referrerTypes`",
+        ),
+        (
+            whole("referrerTypes: [.sig, sig]\n"),
+            "bundle.yaml:4:23: `sig` is no type of referrers: an artifact type such as \
+             application/vnd.example.sbom, or one of .sig, .att, .sbom for cosign's tags",
+        ),
+        (
+            whole("referrerTypes: []\n"),
+            "bundle.yaml: `referrerTypes` is empty: leave it out for all, or say `referrers: false`",
+        ),
+        (
+            whole("referrers: false\nreferrerTypes: [.sig]\n"),
+            "bundle.yaml: `referrers: false` and `referrerTypes` exclude each other",
         ),
         (
             whole("charts:\n- name: x\n"),
@@ -178,6 +192,36 @@ fn built(builder: RequestBuilder) -> Vec<String> {
             problems.iter().map(ToString::to_string).collect()
         }
         other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn referrers_come_along_unless_something_says_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    let spec = directory.path().join("bundle.yaml");
+    let types = |types: &[&str]| {
+        ReferrerChoice::of_types(types.iter().map(|one| (*one).to_owned()).collect())
+    };
+    for (text, expected) in [
+        ("", ReferrerChoice::All),
+        ("referrers: true\n", ReferrerChoice::All),
+        ("referrers: false\n", ReferrerChoice::None),
+        (
+            "referrerTypes: [text/spdx, .sig]\n",
+            types(&[".sig", "text/spdx"]),
+        ),
+    ] {
+        fs::write(&spec, format!("{HEAD}{text}")).unwrap();
+        let mut builder = RequestBuilder::new();
+        builder.spec_file(&spec);
+        assert_eq!(builder.build().unwrap().referrers, expected, "{text}");
+        let mut builder = RequestBuilder::new();
+        builder.spec_file(&spec).referrers(types(&[".att"]));
+        assert_eq!(
+            builder.build().unwrap().referrers,
+            types(&[".att"]),
+            "{text}"
+        );
     }
 }
 

@@ -28,6 +28,9 @@ pub(super) struct Document {
     pub images: Option<Vec<Spanned<ImageItem>>>,
     pub files: Option<Vec<Spanned<FileItem>>>,
     pub operators: Option<Vec<Spanned<FileItem>>>,
+    pub referrers: Option<bool>,
+    #[serde(rename = "referrerTypes")]
+    pub referrer_types: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -20,5 +20,6 @@ mod seed_world;
 mod soak;
 mod sources;
 mod spec;
+mod supply_chain;
 mod support;
 mod tampering;

@@ -15,12 +15,12 @@ use crate::{
         args::{RegistryArgs, one_reader_of_stdin},
         exit::CliError,
         output::Output,
-        values::is_dash,
+        values::{self, is_dash},
     },
     registry::{Client, Mirror, ProxyUse},
     request::{
-        Request, RequestBuilder, RequestedImage, check_bundle_name, check_bundle_version,
-        check_platform,
+        ReferrerChoice, Request, RequestBuilder, RequestedImage, check_bundle_name,
+        check_bundle_version, check_platform, check_referrer_type,
     },
 };
 
@@ -62,6 +62,15 @@ pub struct InputArgs {
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", env = "BUNDLE_PLATFORM")]
     #[arg(value_delimiter = ',', value_parser = platform)]
     pub platform: Vec<String>,
+    /// Do not take along what refers to images and charts: signatures, attestations, SBOMs
+    #[arg(long, env = "BUNDLE_NO_REFERRERS", value_parser = values::switch)]
+    #[arg(conflicts_with = "referrer_type")]
+    pub no_referrers: bool,
+    /// Of what refers to images and charts, take only this artifact type; may be repeated. What
+    /// cosign keeps under tags has the types .sig, .att and .sbom
+    #[arg(long, value_name = "TYPE", env = "BUNDLE_REFERRER_TYPE")]
+    #[arg(value_delimiter = ',', value_parser = referrer_type)]
+    pub referrer_type: Vec<String>,
     /// Name of the bundle, instead of metadata.name
     #[arg(long, env = "BUNDLE_NAME", value_parser = name)]
     pub name: Option<String>,
@@ -81,6 +90,10 @@ pub struct InputArgs {
 
 fn platform(text: &str) -> Result<String, crate::request::NameError> {
     check_platform(text).map(|()| text.to_owned())
+}
+
+fn referrer_type(text: &str) -> Result<String, String> {
+    check_referrer_type(text).map(|()| text.to_owned())
 }
 
 fn name(text: &str) -> Result<String, crate::request::NameError> {
@@ -125,6 +138,11 @@ impl InputArgs {
             builder.file(path);
         }
         builder.platforms(self.platform.iter().map(String::as_str));
+        if self.no_referrers {
+            builder.referrers(ReferrerChoice::None);
+        } else if !self.referrer_type.is_empty() {
+            builder.referrers(ReferrerChoice::of_types(self.referrer_type.clone()));
+        }
         if let Some(name) = &self.name {
             builder.name(name);
         }

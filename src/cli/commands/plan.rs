@@ -103,13 +103,16 @@ pub async fn run(args: PlanArgs, context: &Context) -> Result<(), CliError> {
 }
 
 fn show(lock: &Lock, content_size: u64, output: &Output) -> Result<(), CliError> {
-    let mut what = human::count(lock.images.len(), "image", "images");
+    let referrers = lock.images.iter().filter(|image| image.is_only_referrer());
+    let referrers = referrers.count();
+    let mut what = human::count(lock.images.len() - referrers, "image", "images");
     let values: usize = lock
         .releases
         .iter()
         .map(|release| release.values.len())
         .sum();
     for (count, one, many) in [
+        (referrers, "referrer", "referrers"),
         (lock.charts.len(), "chart", "charts"),
         (values, "values file", "values files"),
         (lock.files.len(), "file", "files"),

@@ -79,7 +79,6 @@ impl Fetcher<'_> {
             source_digest: None,
             dependencies,
             own_values: packaged.values,
-            signatures: Vec::new(),
             notes: Vec::new(),
         })
     }

@@ -9,7 +9,6 @@ use crate::{
     },
     installation::InstallationError,
     oci::Digest,
-    registry::RegistryError,
 };
 
 /// Why one chart cannot be carried.
@@ -84,9 +83,6 @@ pub enum ChartFault {
     /// Its provenance is not good.
     #[error("{0}")]
     Provenance(#[from] ProvenanceError),
-    /// Its registry does not say what belongs to it.
-    #[error("looking for its signatures: {0}")]
-    Signatures(RegistryError),
     /// Its values cannot be used.
     #[error("{file}: {message}")]
     Values {
@@ -130,7 +126,6 @@ impl ChartFault {
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Source(error) => return error.hint(),
-            Self::Signatures(error) => return error.hint(),
             Self::Chart(error) | Self::Foreign(error) => return error.hint(),
             Self::Package(error) => return error.hint(),
             Self::Provenance(error) => return error.hint(),
@@ -159,7 +154,6 @@ impl ChartFault {
         match self {
             Self::Source(SourceError::Address { .. } | SourceError::Version { .. }) => false,
             Self::Source(_)
-            | Self::Signatures(_)
             | Self::Foreign(_)
             | Self::Moved { .. }
             | Self::NoProvenance

@@ -8,7 +8,6 @@ use url::Url;
 use super::{
     ChartFault, ChartOptions,
     names::{check_version, local_reference, reference_of, repository_of, version_fits},
-    signatures,
 };
 use crate::{
     bundle::{FetchedDependency, Lock, LockedChart, SourceDigest},
@@ -43,8 +42,6 @@ pub(super) struct Fetched {
     pub dependencies: Vec<FetchedDependency>,
     /// Its `values.yaml`, where it was packaged here.
     pub own_values: Option<Vec<u8>>,
-    /// What belongs to it in its registry.
-    pub signatures: Vec<Reference>,
     /// What the user should know.
     pub notes: Vec<String>,
 }
@@ -88,9 +85,9 @@ impl<'a> Fetcher<'a> {
             }
         };
         Ok(Self {
+            signatures,
             client,
             pins,
-            signatures,
             options,
         })
     }
@@ -219,7 +216,6 @@ impl<'a> Fetcher<'a> {
             source_digest,
             dependencies: Vec::new(),
             own_values: None,
-            signatures: Vec::new(),
             notes: found.notes,
         })
     }
@@ -243,11 +239,6 @@ impl<'a> Fetcher<'a> {
             let own = std::iter::once((manifest.digest, manifest.bytes));
             (descriptor, own.chain(blobs).collect())
         });
-        let mut signatures = Vec::new();
-        if let Some((descriptor, _)) = &artifact {
-            let repository = reference.repository();
-            signatures = signatures::of_chart(self.client, repository, descriptor).await?;
-        }
         Ok(Fetched {
             reference: reference_of(reference.repository(), &chart)?,
             chart,
@@ -259,7 +250,6 @@ impl<'a> Fetcher<'a> {
             source_digest: None,
             dependencies: Vec::new(),
             own_values: None,
-            signatures,
             notes: found.notes,
         })
     }
@@ -299,7 +289,6 @@ fn from_archive(path: &Path, shown: &str) -> Result<Fetched, ChartFault> {
         source_digest: None,
         dependencies: Vec::new(),
         own_values: None,
-        signatures: Vec::new(),
         notes: Vec::new(),
     })
 }

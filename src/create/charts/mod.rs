@@ -10,7 +10,6 @@ mod fetch;
 mod images;
 mod names;
 mod relocation;
-mod signatures;
 
 use std::{collections::HashMap, path::PathBuf};
 
@@ -20,7 +19,7 @@ pub use error::ChartFault;
 pub use images::{Advice, Suggested, Unsure};
 pub use relocation::NotRelocatable;
 
-use super::CreateError;
+use super::{CreateError, referrers::Subject};
 use crate::{
     bundle::{Lock, LockedChart, LockedFile, Release},
     helm::{chart::Artifact, render::Helm, secrets},
@@ -61,6 +60,8 @@ pub struct ResolvedChart {
     pub locked: LockedChart,
     /// Who asked for it.
     pub origins: Vec<Origin>,
+    /// Whether a registry has it as it is, so that something may refer to it there.
+    pub in_registry: bool,
 }
 
 /// All charts of a request.
@@ -117,6 +118,16 @@ impl Charts {
             return stale("it has other releases, or in another order".to_owned());
         }
         Ok(())
+    }
+
+    /// The charts that registries have, to be asked what refers to them.
+    pub(super) fn subjects(&self) -> impl Iterator<Item = Subject> {
+        let charts = self.charts.iter().filter(|chart| chart.in_registry);
+        charts.map(|chart| Subject {
+            repository: chart.reference.repository().clone(),
+            digest: chart.descriptor.digest,
+            top: chart.reference.to_string(),
+        })
     }
 
     /// The releases, in the order of the request.
@@ -179,9 +190,6 @@ impl Charts {
             self.contents.insert(Digest::sha256_of(&bytes), bytes);
         }
         let chart = self.artifact(requested, &fetched)?;
-        let signatures = fetched.signatures.iter();
-        self.images
-            .extend(signatures.map(|s| (s.clone(), requested.origin.clone())));
         // Inside, a chart is known by name and version alone.
         let name = |chart: &LockedChart| (chart.name.clone(), chart.version.replace('+', "_"));
         let same = |known: &&mut ResolvedChart| name(&known.locked) == name(&chart.locked);
@@ -299,6 +307,7 @@ impl Charts {
             },
             descriptor,
             origins: vec![requested.origin.clone()],
+            in_registry: fetched.artifact.is_some(),
         })
     }
 }

@@ -5,7 +5,7 @@
 use super::*;
 use crate::{
     oci::{Descriptor, media_type},
-    registry::{RegistryError, referrers_tag},
+    registry::{RegistryError, referrers_tag, test_server::Fault},
 };
 
 fn subject() -> Digest {
@@ -70,6 +70,67 @@ async fn q73_a_list_is_read_page_by_page() {
     let next = format!("</v2/a/b/referrers/{}?page=2>; rel=\"next\"", subject());
     let server = serving([list(&first).header("Link", next), list(&second)], None).await;
     assert_eq!(referrers(&server).await.unwrap(), [one, two].concat());
+}
+
+#[tokio::test]
+async fn q73_a_list_of_which_a_page_is_missing_is_none() {
+    let next = || format!("</v2/a/b/referrers/{}?page=2>; rel=\"next\"", subject());
+    let (first, _) = index(&[b"1", b"2"]);
+    let page = Reply::new(200).header("Content-Type", "text/html");
+    for missing in [Reply::new(404).body("{}"), page.body("<html>")] {
+        let answers = [list(&first).header("Link", next()), missing];
+        let server = serving(answers, None).await;
+        assert!(referrers(&server).await.is_err());
+    }
+    // One that breaks off is fetched again.
+    let broken = list(&first).fault(Fault::CutAfter(9));
+    let (last, found) = index(&[b"3"]);
+    let server = serving([broken, list(&last)], None).await;
+    assert_eq!(referrers(&server).await.unwrap(), found);
+}
+
+#[tokio::test]
+async fn q70_what_keeps_no_lists_is_asked_once_for_a_repository_and_what_fails_is_not_taken_for_it()
+{
+    let other = Digest::sha256_of(b"other");
+    let lists = [subject(), other].map(|of| format!("/v2/a/b/referrers/{of}"));
+    let unknown = r#"{"errors":[{"code":"MANIFEST_UNKNOWN"}]}"#;
+    for (answer, asked_again) in [
+        (Reply::new(404).body("404 page not found"), 0),
+        (Reply::new(405), 0),
+        (Reply::new(404).body(unknown), 1),
+        (Reply::new(400).body("{}"), 1),
+    ] {
+        let server = serving([answer], None).await;
+        let (found, digests) = index(&[b"1"]);
+        server.on("GET", &lists[1], [list(&found)]);
+        let (client, repository) = (client(&server), repository(&server, "a/b"));
+        for of in [subject(), other] {
+            let all = client.all_referrers(&repository, &of).await.unwrap();
+            let all: Vec<_> = all.referrers.iter().map(|one| one.digest).collect();
+            let expected = (of == other && asked_again == 1).then(|| digests.clone());
+            assert_eq!(all, expected.unwrap_or_default());
+        }
+        assert_eq!(server.count("GET", &lists[0]), 1);
+        assert_eq!(server.count("GET", &lists[1]), asked_again);
+    }
+}
+
+#[tokio::test]
+async fn q72_nothing_that_either_list_has_is_missed() {
+    let (listed, one) = index(&[b"1", b"2"]);
+    let (tagged, two) = index(&[b"2", b"3"]);
+    let server = serving([list(&listed)], None).await;
+    let tag = format!("/v2/a/b/manifests/{}", referrers_tag(&subject()));
+    for method in ["HEAD", "GET"] {
+        server.on(method, &tag, [list(&tagged)]);
+    }
+    let repository = repository(&server, "a/b");
+    let all = client(&server).all_referrers(&repository, &subject()).await;
+    let all = all.unwrap();
+    let digests: Vec<_> = all.referrers.iter().map(|one| one.digest).collect();
+    assert_eq!(digests, [&one[..], &two[1..]].concat());
+    assert!(all.has_tag);
 }
 
 #[tokio::test]

@@ -96,5 +96,6 @@ fn q69_a_registry_that_does_not_say_what_belongs_to_a_chart_makes_no_bundle() {
         .run_bundle([&create[..], &["-o", "bundle"]].concat())
         .exits(5);
     assert!(refused.stderr.contains("signatures"), "{refused:?}");
+    assert!(refused.stderr.contains("--no-referrers"), "{refused:?}");
     assert!(!home.path().join("bundle").exists());
 }

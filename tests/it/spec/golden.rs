@@ -293,8 +293,12 @@ fn charts_and_releases(maker: &mut Maker) {
         operator: "quay.io/team/operator:v1".into(),
         path: "operators.yaml".into(),
     };
-    let origins = vec![Origin::Argument, rendered, suggested, operator];
+    let referrer = Origin::Referrer {
+        subject: format!("quay.io/team/app@{}", Digest::sha256_of(b"subject")),
+    };
+    let origins = vec![Origin::Argument, rendered, suggested, operator, referrer];
     maker.origins.insert("quay.io/team/app:1.0".into(), origins);
+    maker.referrer_types = Some(vec![".sig".into(), "application/spdx+json".into()]);
 }
 
 /// The tar stream in a bundle.

@@ -28,6 +28,8 @@ pub struct Maker {
     pub releases: Vec<Release>,
     /// Who asked for a reference; the command line, where nothing else is said.
     pub origins: BTreeMap<String, Vec<Origin>>,
+    /// The types of referrers that were chosen.
+    pub referrer_types: Option<Vec<String>>,
     /// What is left out, by digest.
     pub absent: BTreeMap<String, Absent>,
     /// An annotation on the layers of the bundle's own artifacts, where none belongs.
@@ -241,6 +243,7 @@ impl Maker {
         root.sort_entries();
         let lock = Lock {
             charts: self.locked_charts(&root),
+            referrer_types: self.referrer_types.clone(),
             releases: self.releases.clone(),
             api_version: API_VERSION.to_owned(),
             kind: "Lock".to_owned(),

@@ -220,6 +220,7 @@ impl Forge {
         self.place_own();
         let mut lock = Lock {
             charts: self.charts,
+            referrer_types: None,
             releases: self.releases,
             api_version: API_VERSION.into(),
             kind: "Lock".into(),
