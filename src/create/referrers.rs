@@ -24,6 +24,8 @@ use crate::{
 
 /// Deepest chain of what refers to what refers to an image.
 const MAX_DEPTH: usize = 8;
+/// Longest tag (distribution specification, "Pulling manifests"), in characters.
+const MAX_TAG: usize = 128;
 /// Most artifacts that refer to one image or chart, directly or not.
 const MAX_ARTIFACTS: usize = 1000;
 
@@ -258,7 +260,11 @@ async fn of(
         }
     }
     for suffix in COSIGN_TAGS.iter().filter(|suffix| choice.takes(suffix)) {
-        let tag = format!("{tag}{suffix}");
+        let tag = format!("{}{suffix}", digest.to_string().replace(':', "-"));
+        // With a digest this long there is no such tag, and cosign makes none.
+        if tag.len() > MAX_TAG {
+            continue;
+        }
         let what = TagOrDigest::Tag(tag.clone());
         let head = client.manifest_head(repository, &what).await?;
         // Some registries take such a tag for the digest.

@@ -106,7 +106,10 @@ impl Client {
 
 /// The tag under which clients keep the index of what refers to a manifest ("Referrers Tag Schema").
 pub fn referrers_tag(subject: &Digest) -> String {
-    subject.to_string().replace(':', "-")
+    let text = subject.to_string();
+    let (algorithm, hex) = text.split_once(':').unwrap_or((&text, ""));
+    // Of the digest so many characters, for a tag has 128 at most.
+    format!("{algorithm}-{}", &hex[..hex.len().min(64)])
 }
 
 /// The digest that a tag of this schema is made of; none for any other tag.
@@ -117,6 +120,15 @@ pub fn subject_of_tag(tag: &str) -> Option<Digest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_tag_has_no_more_of_a_digest_than_the_schema_says() {
+        let digest: Digest = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();
+        assert_eq!(
+            referrers_tag(&digest),
+            format!("sha512-{}", "ab".repeat(32))
+        );
+    }
 
     #[test]
     fn tags_of_the_schema_are_recognised() {
